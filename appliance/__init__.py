@@ -1,0 +1,3 @@
+"""An open acoustic surveillance appliance: hear, know, locate, log, alert."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Where sound enters: one `AudioSource` protocol, live capture and replay."""

@@ -1,0 +1,98 @@
+"""`appliance events`: list, filter and export the event log."""
+
+import csv
+import re
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from appliance import wire
+from appliance.config import StoreSettings, load_site
+from appliance.errors import ConfigError, WireError
+from appliance.store import EventLog
+from appliance.types import Event, EventState, Severity
+
+_SPAN = re.compile(r"(\d+)([smhd])")
+_SPAN_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+Format = Literal["table", "jsonl", "csv"]
+
+
+def events(
+    db: Annotated[Path | None, typer.Option(help="Event log (SQLite file).", metavar="PATH")] = None,
+    site: Annotated[Path | None, typer.Option(help="Site file that names the event log.", metavar="FILE")] = None,
+    class_label: Annotated[str | None, typer.Option("--class", help="Only this class, such as drone.")] = None,
+    severity: Annotated[Severity | None, typer.Option(help="Only this severity.")] = None,
+    state: Annotated[EventState | None, typer.Option(help="Only this state of the lifecycle.")] = None,
+    event_id: Annotated[str | None, typer.Option(help="Only the event with this id.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="From this time on: RFC 3339 in UTC (2026-09-21T14:00:00Z), or 30s, 15m, 2h, 7d ago."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time; spelt like --since.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the latest so many.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="table for eyes, jsonl or csv for programs.")] = "table",
+) -> None:
+    """List, filter and export the event log: one line per state change (new, update, end), oldest first."""
+    if db is not None and site is not None:
+        raise ConfigError("--db and --site: both name an event log; give one of them")
+    path = db or (load_site(site).store.path if site else StoreSettings().path)
+    with EventLog(path, read_only=True) as log:
+        found = log.read(
+            class_label=class_label,
+            severity=severity,
+            state=state,
+            event_id=event_id,
+            since_utc_ns=_utc_ns("--since", since),
+            until_utc_ns=_utc_ns("--until", until),
+            limit=limit,
+        )
+        _PRINTERS[output](found)
+
+
+def _utc_ns(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    if span := _SPAN.fullmatch(text):
+        return time.time_ns() - int(span[1]) * _SPAN_S[span[2]] * 1_000_000_000
+    try:
+        return wire.utc_ns_of(text)
+    except WireError:
+        raise ConfigError(
+            f"{option} {text!r}: not a time; give 2026-09-21T14:00:00Z (UTC), or 30s, 15m, 2h or 7d"
+        ) from None
+
+
+def _print_table(found: Iterable[Event]) -> None:
+    table = Table("time (UTC)", "state", "severity", "what", "event", "clock", box=None, pad_edge=False)
+    for event in found:
+        when = wire.utc_text(event.utc_ns)[:19].replace("T", " ")
+        style = "bold red" if event.severity == "alert" else ""
+        table.add_row(
+            when, event.state, event.severity, wire.event_text(event), event.event_id, event.clock, style=style
+        )
+    # Lines that go to a file or a pager are not folded to the 80 columns of a terminal that is not there.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _print_jsonl(found: Iterable[Event]) -> None:
+    for event in found:
+        sys.stdout.write(wire.event_to_json(event) + "\n")
+
+
+def _print_csv(found: Iterable[Event]) -> None:
+    # The columns stand there for an empty log too, so that a script need not care.
+    writer = csv.DictWriter(sys.stdout, wire.MESSAGE_KEYS, lineterminator="\n")
+    writer.writeheader()
+    for event in found:
+        writer.writerow(wire.event_to_dict(event))
+
+
+_PRINTERS = {"table": _print_table, "jsonl": _print_jsonl, "csv": _print_csv}

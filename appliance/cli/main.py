@@ -1,0 +1,98 @@
+"""The `appliance` command. Errors of ours are one line on stderr; each command is imported only when it is called."""
+
+import importlib
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from appliance import __version__
+from appliance.errors import ApplianceError, ConfigError
+from appliance.telemetry import set_up_logging
+
+COMMANDS = {
+    "run": "Run the sensor: microphones to event log.",
+    "publish": "Publish logged events over MQTT.",
+    "replay": "Hear a recording as the unit would, and print, log or score what it says.",
+    "events": "List, filter and export the event log.",
+    "listen": "Watch the microphones, or a recording, in a live terminal view.",
+    "demo": "Replay a recording with known truth through everything, down to an MQTT subscriber.",
+    "bench": "Time the shipped models on this machine.",
+    "arrays": "List the microphone arrays that are known, or show one.",
+}
+"""Command → what `appliance --help` says of it; the function of that name in `cli/<command>.py` is the command."""
+
+
+_PLUGIN_HELP = "The laboratory: train, export and judge models (needs `make lab`)."
+
+
+class _Commands(TyperGroup):
+    """Imports no command to list them: ONNX Runtime must not slow `--help`."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names in the order of `COMMANDS`, then plug-ins."""
+        del ctx
+        return [*COMMANDS, *_plugins()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command where it has been imported, else its entry in the list."""
+        if cmd_name in self.commands or cmd_name not in (*COMMANDS, *_plugins()):
+            return super().get_command(ctx, cmd_name)
+        return TyperCommand(cmd_name, help=COMMANDS.get(cmd_name, _PLUGIN_HELP))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, imported now."""
+        if args[0] in COMMANDS:
+            module = importlib.import_module(f"appliance.cli.{args[0]}")
+            one = typer.Typer(add_completion=False)
+            one.command(args[0])(getattr(module, args[0]))
+            self.commands[args[0]] = typer.main.get_command(one)
+        elif args[0] in _plugins():
+            self.commands[args[0]] = _plugin(args[0])
+        return super().resolve_command(ctx, args)
+
+
+def _plugins() -> dict[str, EntryPoint]:
+    """Commands that other distributions (the laboratory of a checkout) add, by name."""
+    return {point.name: point for point in entry_points(group="appliance.commands")}
+
+
+def _plugin(name: str) -> Any:
+    """The command of a plug-in. Raises `ConfigError` where what it needs is not installed."""
+    try:
+        return typer.main.get_command(_plugins()[name].load())
+    except ImportError as error:
+        raise ConfigError(
+            f"appliance {name}: {error.name} is not installed here; `make {name}` sets it up in .venv-lab"
+        ) from error
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"appliance {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An open acoustic surveillance appliance: hear, know, locate, log, alert."""
+    del version
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one line on stderr, and its own exit status."""
+    set_up_logging()
+    try:
+        app()
+    except ApplianceError as error:
+        sys.stderr.write(f"appliance: {error}\n")
+        sys.exit(error.exit_status)

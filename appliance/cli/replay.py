@@ -1,0 +1,101 @@
+"""`appliance replay`: a recording through the pipeline of the field."""
+
+import contextlib
+import hashlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.audio.replay import ReplaySource
+from appliance.cli.replay_output import DcaseCsv, EventLines
+from appliance.config import SiteSettings, load_site
+from appliance.errors import ConfigError, RecordingError
+from appliance.events import policies_for, seeded_ulids
+from appliance.geometry import ArrayGeometry, load_array
+from appliance.model.scene import SceneModel
+from appliance.pipeline import EventSink, Observer, run
+from appliance.stages import build_stages
+from appliance.store import EventLog
+from appliance.types import Event
+
+# Replays begin here, whatever the time is: two runs must agree.
+_START_UTC_NS = 0
+_HASH_BYTES = 1 << 20
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="Recording (WAV or FLAC) with the array's microphones as channels.")],
+    array: Annotated[
+        str | None,
+        typer.Option(help="Array it was recorded with: a shipped name or an array file.", metavar="NAME|FILE"),
+    ] = None,
+    site: Annotated[
+        Path | None, typer.Option(help="Site file: array, mount, tracking, policy, model.", metavar="FILE")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Shipped model or .onnx file, instead of the site's.", metavar="NAME|FILE")
+    ] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="At the pace of the recording; else flat out.")] = False,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object per state change, with offset_s.")] = False,
+    dcase_csv: Annotated[
+        Path | None,
+        typer.Option(help="Write objects per 100 ms: frame,class index,source index,azimuth,elevation.", metavar="OUT"),
+    ] = None,
+    db: Annotated[Path | None, typer.Option(help="Log events to this SQLite file too.", metavar="FILE")] = None,
+) -> None:
+    """Hear a recording as the unit would, and say what was heard: one line per state change of an event.
+
+    Deterministic: the same file, settings and model give the same output, ids included. Times count from 1970.
+    """
+    settings = load_site(site) if site else SiteSettings()
+    if array is None and site is None:
+        raise ConfigError("--array: missing; name the array of the recording (see `appliance arrays`), or give --site")
+    geometry = load_array(array or settings.array)
+    scene_model = SceneModel.load(model or settings.model.file)
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(ReplaySource(file, geometry, realtime=realtime, start_utc_ns=_START_UTC_NS))
+        ulids = seeded_ulids(_seed(file, settings, geometry, scene_model))
+        stages = build_stages(settings, geometry, scene_model, ulids=ulids, clock=lambda: "replay", site_file=site)
+        sink: EventSink = _Once(stack.enter_context(EventLog(db))) if db else []
+        observers: list[Observer] = [EventLines(sys.stdout, as_json=jsonl)]
+        if dcase_csv:
+            try:
+                out = stack.enter_context(dcase_csv.open("w", encoding="ascii", newline=""))
+            except OSError as error:
+                raise ConfigError(
+                    f"{dcase_csv}: --dcase-csv: cannot be written ({error.strerror}); give another path"
+                ) from None
+            policies = policies_for(scene_model.classes, settings.policy)
+            observers.append(DcaseCsv(out, scene_model.classes, policies, _START_UTC_NS))
+        summary = run(source, stages.extractor, stages.model, stages.tracker, stages.policy, sink, observers)
+    if not jsonl:
+        pace = f", {summary.audio_s / summary.busy_s:.0f} times as fast as it was recorded" if summary.busy_s else ""
+        typer.echo(f"{summary.audio_s:.1f} s heard: {summary.events} events, {summary.alerts} alerts{pace}", err=True)
+
+
+class _Once:
+    """Logs a replay to a file that may hold it already: the same replay has the same ids."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log = log
+
+    def append(self, event: Event) -> None:
+        if all(known.sequence != event.sequence for known in self._log.read(event_id=event.event_id)):
+            self._log.append(event)
+
+
+def _seed(file: Path, settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> bytes:
+    """What the outcome depends on, so that other settings give other events."""
+    digest = hashlib.sha256()
+    try:
+        with file.open("rb") as stream:
+            while chunk := stream.read(_HASH_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise RecordingError(f"{file}: {error.strerror}; give a WAV or FLAC file") from None
+    settings_json = settings.model_dump_json(include={"unit", "mount", "tracking", "policy"})
+    for part in (settings_json, str(geometry.positions_m.tolist()), str(geometry.alsa_channels), model.meta.sha256):
+        digest.update(part.encode())
+    return digest.digest()

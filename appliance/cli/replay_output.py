@@ -1,0 +1,71 @@
+"""What `appliance replay` writes: lines for people, JSON lines, and the DCASE metadata format."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+import numpy as np
+
+from appliance import wire
+from appliance.angles import wrap_azimuth_deg
+from appliance.config import ClassPolicy
+from appliance.pipeline import Moment
+from appliance.types import Event
+
+_LABEL_FRAME_NS = 100_000_000
+
+
+class EventLines:
+    """An observer that writes one line per state change: for people, or as JSON.
+
+    `offset_s` in the JSON is how much of the recording had to be heard before the line could be sent.
+    """
+
+    def __init__(self, out: TextIO, *, as_json: bool) -> None:
+        self._out = out
+        self._as_json = as_json
+
+    def frame(self, moment: Moment) -> None:
+        """Write the state changes of the frame."""
+        self._write(moment.events, moment.stream_s)
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """Write what ended with the recording."""
+        self._write(events, stream_s)
+
+    def _write(self, events: Sequence[Event], stream_s: float) -> None:
+        for event in events:
+            if self._as_json:
+                message = wire.event_to_dict(event) | {"offset_s": round(stream_s, 4)}
+                line = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            else:
+                line = f"{stream_s:8.1f} s  {event.state:<6}  {event.severity:<9}  {wire.event_text(event)}  {event.event_id}"
+            self._out.write(line + "\n")
+        self._out.flush()
+
+
+class DcaseCsv:
+    """An observer that writes `frame,class index,source index,azimuth,elevation` per 100-ms frame and object.
+
+    An object is a confirmed track that the frame brought a detection for, while its best class stands at or above
+    what an event of it may fall to (`release`). Source index is the track; angles are whole degrees, in the array frame.
+    """
+
+    def __init__(
+        self, out: TextIO, classes: Sequence[str], policies: Mapping[str, ClassPolicy], start_utc_ns: int
+    ) -> None:
+        self._out = out
+        self._least = [policies[name].release for name in classes]
+        self._start_utc_ns = start_utc_ns
+
+    def frame(self, moment: Moment) -> None:
+        """Write the objects of the frame; frames count from 0 at the start of the recording."""
+        index = round((moment.scene.utc_ns - self._start_utc_ns) / _LABEL_FRAME_NS) - 1
+        for track in moment.tracks:
+            best = int(np.argmax(track.class_probs))
+            if track.status == "confirmed" and track.class_probs[best] >= self._least[best]:
+                azimuth_deg = round(wrap_azimuth_deg(round(track.doa.azimuth_deg)))
+                self._out.write(f"{index},{best},{track.track_id},{azimuth_deg},{round(track.doa.elevation_deg)}\n")
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """Nothing more is written."""

@@ -1,0 +1,199 @@
+"""The site file: one TOML file per unit becomes frozen settings.
+
+Every key, its unit and its default stand in `firmware_configs/README.md`. An unknown key is an error that names the
+file, the key and the likely key. Secrets never stand here: a key names the *file* that holds one.
+"""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from appliance.errors import ConfigError
+from appliance.types import Severity
+from appliance.validation import one_line
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+# A topic level: nothing that MQTT gives a meaning ("/", "+", "#"), nothing that needs quoting in a shell.
+_TOPIC_LEVEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+class Table(BaseModel):
+    """A table of the site file: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class UnitSettings(Table):
+    """[unit]: who this unit is."""
+
+    site: str = Field(default="site", pattern=_TOPIC_LEVEL)
+    """Site name; a level of every MQTT topic."""
+    node: str = Field(default="node", pattern=_TOPIC_LEVEL)
+    """Unit name, unique within the site; a level of every MQTT topic."""
+
+
+class MountSettings(Table):
+    """[mount]: how the array hangs."""
+
+    heading_true_deg: float = Field(default=0.0, ge=0.0, lt=360.0)
+    """True bearing of the array's front (+x), degrees clockwise from true north."""
+    pitch_deg: float = Field(default=0.0, ge=-90.0, le=90.0)
+    """Front up is positive."""
+    roll_deg: float = Field(default=0.0, ge=-180.0, le=180.0)
+    """Left side up is positive."""
+    heading_sigma_deg: float = Field(default=2.0, ge=0.0, le=180.0)
+    """1-sigma uncertainty of the heading; it is added to every bearing's sigma."""
+
+
+class CaptureSettings(Table):
+    """[capture]: the ALSA device."""
+
+    backend: Literal["sounddevice", "pyaudio"] = "sounddevice"
+    """PortAudio binding to capture with."""
+    device: str = ""
+    """ALSA card id (as in `arecord -L`, e.g. "ArrayUAC10") or PCM name (e.g. "hw:CARD=ArrayUAC10"); never an index. Empty: the array file's card id."""
+    channels: int | None = Field(default=None, ge=1, le=64)
+    """Channels to open; empty: the array file's, else the highest channel in use + 1."""
+    sample_rate_hz: int | None = Field(default=None)
+    """16000, 44100 or 48000; empty: the array file's, else 16000. Other rates than 16 kHz are resampled (soxr)."""
+    sample_format: Literal["S16_LE", "S24_LE", "S24_3LE", "S32_LE"] | None = None
+    """Sample format of the device; empty: the array file's, else S16_LE."""
+    queue_seconds: float = Field(default=5.0, gt=0.0, le=60.0)
+    """Audio held between the callback and the pipeline; beyond it samples are dropped and counted."""
+
+    @model_validator(mode="after")
+    def _rate_is_supported(self) -> "CaptureSettings":
+        if self.sample_rate_hz not in (None, 16000, 44100, 48000):
+            raise ValueError("sample_rate_hz must be 16000, 44100 or 48000")
+        return self
+
+
+class ModelSettings(Table):
+    """[model]: the network."""
+
+    file: str = "deepasa-edge-tiny-int8"
+    """Name of a shipped model or path of an .onnx file; its .meta.json lies beside it."""
+
+
+class TrackingSettings(Table):
+    """[tracking]: from detections to identities."""
+
+    detection_activity: float = Field(default=0.25, gt=0.0, lt=1.0)
+    """A slot is a detection from this activity x class probability on."""
+    gate_deg: float = Field(default=25.0, gt=0.0, le=180.0)
+    """A detection farther than this from a track's prediction never joins it."""
+    confirm_hits: int = Field(default=2, ge=1)
+    """K: detections needed to confirm a track …"""
+    confirm_window_frames: int = Field(default=5, ge=1)
+    """… N: within this many label frames (100 ms each)."""
+    coast_s: float = Field(default=3.0, gt=0.0)
+    """A confirmed track unheard for longer than this is deleted."""
+    process_noise_deg_s: float = Field(default=8.0, gt=0.0)
+    """How fast directions of sources are expected to move, degrees per second (1 sigma)."""
+
+
+class ClassPolicy(Table):
+    """[policy.<class>]: when a track of a class becomes an event."""
+
+    threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
+    """Class probability of the track from which a frame counts towards confirmation."""
+    release: float = Field(default=0.3, gt=0.0, lt=1.0)
+    """The event ends once the probability stays below this (hysteresis) …"""
+    release_s: float = Field(default=3.0, ge=0.0)
+    """… for this long, or the track is deleted."""
+    confirm_frames: int = Field(default=5, ge=1)
+    """K: frames above threshold needed …"""
+    window_frames: int = Field(default=10, ge=1)
+    """… N: within this many label frames (100 ms each)."""
+    cooldown_s: float = Field(default=10.0, ge=0.0)
+    """After an event ends, no new one of the same class within 20 degrees of it for this long."""
+    update_s: float = Field(default=2.0, gt=0.0)
+    """Shortest time between two updates of one event."""
+    severity: Severity = "detection"
+    """alert: an operator must act; detection: logged and published."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ClassPolicy":
+        if self.release > self.threshold:
+            raise ValueError("release must not be above threshold")
+        if self.confirm_frames > self.window_frames:
+            raise ValueError("confirm_frames must not be above window_frames")
+        return self
+
+
+class StoreSettings(Table):
+    """[store]: the event log."""
+
+    path: Path = Path("/var/lib/appliance/events.db")
+    """SQLite file where the sensor and the publisher meet."""
+
+
+class MqttSettings(Table):
+    """[mqtt]: the broker."""
+
+    host: str = "localhost"
+    """Name or address of the broker."""
+    port: int = Field(default=1883, ge=1, le=65535)
+    """TCP port; 8883 is usual with TLS."""
+    protocol: Literal["5.0", "3.1.1"] = "5.0"
+    """MQTT version."""
+    username: str | None = None
+    """User name, where the broker wants one."""
+    password_file: Path | None = None
+    """File (mode 0600, or a systemd credential) that holds the password."""
+    tls: bool = False
+    """Encrypt, and verify the broker's certificate."""
+    ca_file: Path | None = None
+    """Certificate authority; empty: the system's."""
+    cert_file: Path | None = None
+    """Client certificate."""
+    key_file: Path | None = None
+    """Client key, mode 0600."""
+    keepalive_s: int = Field(default=30, ge=5, le=3600)
+    """MQTT keep-alive."""
+    reconnect_max_s: float = Field(default=60.0, gt=0.0)
+    """Upper bound of the jittered wait between two attempts to connect."""
+    alert_expiry_s: int = Field(default=600, ge=1)
+    """Alerts older than this are not delivered to a late subscriber."""
+    will_delay_s: int = Field(default=10, ge=0)
+    """The broker waits this long before it says `offline`, so that a blip is no outage."""
+
+
+class SiteSettings(Table):
+    """The whole site file."""
+
+    schema_version: Literal[1] = Field(default=1, alias="schema")
+    unit: UnitSettings = UnitSettings()
+    array: str = "respeaker_usb_4mic"
+    """Name of a shipped array or path of an array file."""
+    mount: MountSettings = MountSettings()
+    capture: CaptureSettings = CaptureSettings()
+    model: ModelSettings = ModelSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    policy: dict[str, ClassPolicy] = {}
+    """Per class; a class that is not named here keeps `events.policy.DEFAULT_POLICIES`."""
+    store: StoreSettings = StoreSettings()
+    mqtt: MqttSettings = MqttSettings()
+
+
+def load_site(path: Path) -> SiteSettings:
+    """Read a site file.
+
+    Raises `ConfigError` that names file, key and remedy; the process then ends with status 78.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such site file; copy firmware_configs/sites/example.toml there") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
+    try:
+        return SiteSettings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {one_line(error, SiteSettings)}") from None

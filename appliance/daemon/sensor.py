@@ -1,0 +1,129 @@
+"""Wires microphones, stages and event log together, and keeps the books straight at both ends."""
+
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from appliance import __version__
+from appliance.audio.live import LiveSource
+from appliance.audio.open import open_capture
+from appliance.audio.source import AudioSource
+from appliance.config import SiteSettings
+from appliance.daemon.heartbeat import Heartbeat
+from appliance.daemon.sink import PatientSink
+from appliance.errors import ApplianceError, DeviceError, StoreError
+from appliance.events import random_ulids
+from appliance.geometry import ArrayGeometry, load_array
+from appliance.model.scene import SceneModel
+from appliance.pipeline import PipelineSummary, run
+from appliance.stages import Stages, build_stages
+from appliance.store import EventLog
+from appliance.telemetry import clock_quality
+
+_LOG = logging.getLogger(__name__)
+
+_STOP_POLL_S = 0.2
+
+
+def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path | None = None) -> None:
+    """Capture, understand and log until `stop` is set.
+
+    Raises `ConfigError` or `ModelError` where a file must be mended, `DeviceError` once the device is given up,
+    `StoreError` where the event log cannot be opened or events are lost at the end. Whatever ends the run is told to
+    the publisher first, so that the unit says `degraded` and why.
+    """
+    with EventLog(settings.store.path, replace_corrupt=True) as log:
+        try:
+            end_cut_off_events(log)
+            geometry = load_array(settings.array)
+            model = SceneModel.load(settings.model.file)
+            stages = build_stages(
+                settings, geometry, model, ulids=random_ulids(), clock=clock_quality, site_file=site_file
+            )
+            log.set_state("config", _description(settings, geometry, model))
+            with open_capture(settings.capture, geometry) as source:
+                summary = serve(source, stages, log, stop)
+        except ApplianceError as error:
+            _farewell(log, str(error))
+            raise
+        _farewell(log, "the sensor was stopped")
+    _LOG.info("stopped after %.0f s of audio with %d gaps, %d events", summary.audio_s, summary.gaps, summary.events)
+
+
+def serve(source: AudioSource, stages: Stages, log: EventLog, stop: threading.Event) -> PipelineSummary:
+    """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog and a patient sink."""
+    sink = PatientSink(log)
+    over = threading.Event()
+
+    def close_when_stopped() -> None:
+        while not over.is_set() and not stop.wait(_STOP_POLL_S):
+            pass
+        if stop.is_set():
+            try:
+                source.close()
+            except DeviceError as error:
+                _LOG.error("%s", error)
+
+    closer = threading.Thread(target=close_when_stopped, name="stop", daemon=True)
+    with Heartbeat(
+        log, lambda: [*log.losses, *([sink.fault] if sink.fault else [])], lambda: _details(source, stages)
+    ) as heartbeat:
+        closer.start()
+        try:
+            return run(
+                source,
+                stages.extractor,
+                stages.model,
+                stages.tracker,
+                stages.policy,
+                sink,
+                observers=(sink, heartbeat),
+            )
+        finally:
+            over.set()
+            closer.join()
+
+
+def end_cut_off_events(log: EventLog) -> None:
+    """End what an earlier run of the sensor began and, cut off, could not end itself."""
+    for event in log.open_events():
+        _LOG.warning("event %s (%s) was cut off; ending it", event.event_id, event.class_label)
+        log.append(
+            dataclasses.replace(
+                event, sequence=event.sequence + 1, state="end", utc_ns=time.time_ns(), clock=clock_quality()
+            )
+        )
+
+
+def _farewell(log: EventLog, why: str) -> None:
+    # What ended the run may be the event log itself.
+    with contextlib.suppress(StoreError):
+        log.set_state("sensor", {"hearing": False, "faults": [why]})
+
+
+def _details(source: AudioSource, stages: Stages) -> dict[str, Any]:
+    rejected: dict[str, dict[str, int]] = {}
+    for (class_label, cause), count in stages.policy.rejected.copy().items():
+        rejected.setdefault(class_label, {})[cause] = count
+    lost = dataclasses.asdict(source.ledger) if isinstance(source, LiveSource) else {}
+    return {"open_events": len(stages.policy.open_events), "rejected": rejected, "audio": lost}
+
+
+def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> dict[str, Any]:
+    """What the unit really runs; no [mqtt], which may name secrets."""
+    return {
+        "version": __version__,
+        "model": {
+            "name": model.meta.name,
+            "sha256": model.meta.sha256,
+            "precision": model.meta.precision,
+            "provider": model.provider,
+            "classes": list(model.classes),
+        },
+        "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
+        **settings.model_dump(mode="json", include={"mount", "capture", "tracking", "policy"}),
+    }

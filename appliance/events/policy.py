@@ -1,0 +1,183 @@
+"""When a track becomes an event that a person should know of, and when that event ends."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from appliance.angles import arc_distance_deg
+from appliance.config import ClassPolicy, MountSettings, UnitSettings
+from appliance.events.announce import Announcer
+from appliance.events.evidence import Evidence
+from appliance.events.lifecycle import OpenEvent
+from appliance.events.ulids import UlidFactory
+from appliance.types import ClockQuality, Direction, Event, Track
+
+SAME_PLACE_DEG = 20.0
+"""Two sounds of one class nearer than this are one matter to an operator."""
+
+_AFTER_GAP_S = 5.0
+# A clock that is set forward by years must not end every event and every cooldown at once.
+_LONGEST_STEP_S = 5.0
+
+
+@dataclass(slots=True)
+class _Case:
+    """What the policy knows of one track."""
+
+    track: Track
+    heard: Track
+    evidence: Evidence
+    event: OpenEvent | None = None
+    had_event: bool = False
+    obstacle: tuple[int, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cooldown:
+    """Where an event of a class has ended a short while ago."""
+
+    class_index: int
+    doa: Direction
+    until_s: float
+
+
+class EventPolicy:
+    """Confirmation K of N, hysteresis, cooldown and lifecycle, per class. State: cases, cooldowns and steady time."""
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        policies: Mapping[str, ClassPolicy],
+        *,
+        unit: UnitSettings,
+        mount: MountSettings,
+        ulids: UlidFactory,
+        clock: Callable[[], ClockQuality],
+    ) -> None:
+        """`policies` has one entry per class (see `policies_for`); `clock` tells the quality of UTC at the moment."""
+        self.rejected: Counter[tuple[str, str]] = Counter()
+        """(class, cause) → tracks that never became an event: below_threshold, not_confirmed, cooldown or duplicate."""
+        self._classes = tuple(classes)
+        self._policies = [policies[name] for name in classes]
+        self._announcer = Announcer(unit, mount, ulids, clock)
+        self._cases: dict[int, _Case] = {}
+        self._cooldowns: list[_Cooldown] = []
+        self._utc_ns: int | None = None
+        self._steady_s = 0.0
+        self._gap_until_s = 0.0
+
+    @property
+    def open_events(self) -> list[Event]:
+        """Latest state of each event that has not ended, oldest track first."""
+        return [case.event.latest for case in self._cases.values() if case.event is not None]
+
+    def decide(self, tracks: Iterable[Track], now_utc_ns: int, *, after_gap: bool = False) -> list[Event]:
+        """State changes that the frame brings; what changes and ends comes before what begins.
+
+        `tracks` is all that the tracker returned. `after_gap`: audio was lost directly before the frame.
+        """
+        elapsed_s = self._advance(now_utc_ns)
+        if after_gap:
+            self._gap_until_s = self._steady_s + _AFTER_GAP_S
+        changes: list[Event] = []
+        for track in tracks:
+            case = self._cases.setdefault(track.track_id, _Case(track, track, Evidence(self._policies)))
+            case.track = track
+            case.heard = track if track.updated else case.heard
+            case.evidence.push(track, now_utc_ns)
+            if case.event is not None:
+                changes += self._follow(case, case.event, elapsed_s, now_utc_ns)
+            if track.status == "deleted":
+                self._dismiss(self._cases.pop(track.track_id))
+        # Only now, so that an event may begin where another has just ended.
+        for case in self._cases.values():
+            if case.event is None and case.track.updated:
+                changes += self._begin(case, now_utc_ns)
+        return changes
+
+    def finish(self, now_utc_ns: int) -> list[Event]:
+        """End what is open, as no more audio comes; the policy then knows of no track."""
+        self._advance(now_utc_ns)
+        ends = [self._end(case, case.event, now_utc_ns) for case in self._cases.values() if case.event is not None]
+        for case in self._cases.values():
+            self._dismiss(case)
+        self._cases, self._cooldowns = {}, []
+        return ends
+
+    def _advance(self, now_utc_ns: int) -> float:
+        """Steady time goes on with UTC, but neither backwards nor in leaps."""
+        step_s = 0.0 if self._utc_ns is None else (now_utc_ns - self._utc_ns) * 1e-9
+        elapsed_s = min(max(step_s, 0.0), _LONGEST_STEP_S)
+        self._utc_ns = now_utc_ns
+        self._steady_s += elapsed_s
+        self._cooldowns = [cooldown for cooldown in self._cooldowns if cooldown.until_s > self._steady_s]
+        return elapsed_s
+
+    def _follow(self, case: _Case, event: OpenEvent, elapsed_s: float, now_utc_ns: int) -> list[Event]:
+        verdict = event.follow(case.track, self._announcer.bearing_true_deg(case.track), elapsed_s)
+        turned = event.released(case.track) and self._has_rival(case.evidence, event)
+        if verdict == "end" or turned or case.track.status == "deleted":
+            return [self._end(case, event, now_utc_ns)]
+        if verdict == "continue":
+            return []
+        confidence = float(case.track.class_probs[event.class_index])
+        update = self._announcer.next(event.latest, "update", case.track, confidence=confidence, now_utc_ns=now_utc_ns)
+        event.announced(update)
+        return [update]
+
+    def _has_rival(self, evidence: Evidence, event: OpenEvent) -> bool:
+        """True where the track has become another class. A bark over a drone must not end the drone's alert early."""
+        alert = event.latest.severity == "alert"
+        return any(
+            index != event.class_index and (not alert or self._policies[index].severity == "alert")
+            for index in evidence.confirmed()
+        )
+
+    def _begin(self, case: _Case, now_utc_ns: int) -> list[Event]:
+        confirmed = case.evidence.confirmed()
+        if not confirmed:
+            return []
+        index = max(confirmed, key=lambda index: float(case.track.class_probs[index]))
+        if obstacle := self._obstacle(index, case.track.doa):
+            case.obstacle = index, obstacle
+            return []
+        policy = self._policies[index]
+        new = self._announcer.new(
+            case.track,
+            self._classes[index],
+            policy.severity,
+            confidence=float(case.track.class_probs[index]),
+            onset_utc_ns=case.evidence.first_utc_ns(index) if case.had_event else case.track.first_utc_ns,
+            now_utc_ns=now_utc_ns,
+            after_gap=self._steady_s < self._gap_until_s,
+        )
+        case.event, case.had_event = OpenEvent(index, policy, new), True
+        return [new]
+
+    def _obstacle(self, class_index: int, doa: Direction) -> str:
+        """Why no event of the class may begin there; empty where one may."""
+        if any(cooldown.class_index == class_index and _near(cooldown.doa, doa) for cooldown in self._cooldowns):
+            return "cooldown"
+        for case in self._cases.values():
+            if case.event is not None and case.event.class_index == class_index and _near(case.track.doa, doa):
+                return "duplicate"
+        return ""
+
+    def _end(self, case: _Case, event: OpenEvent, now_utc_ns: int) -> Event:
+        """The end says where the sound was last heard, not where its track coasted to."""
+        case.event = None
+        cooldown_s = self._policies[event.class_index].cooldown_s
+        self._cooldowns.append(_Cooldown(event.class_index, case.heard.doa, self._steady_s + cooldown_s))
+        return self._announcer.next(
+            event.latest, "end", case.heard, confidence=event.peak_confidence, now_utc_ns=now_utc_ns
+        )
+
+    def _dismiss(self, case: _Case) -> None:
+        """Count why a track that is gone was never announced."""
+        if not case.had_event:
+            index, cause = case.obstacle or case.evidence.best_guess()
+            self.rejected[self._classes[index], cause] += 1
+
+
+def _near(a: Direction, b: Direction) -> bool:
+    return arc_distance_deg(a.azimuth_deg, a.elevation_deg, b.azimuth_deg, b.elevation_deg) < SAME_PLACE_DEG

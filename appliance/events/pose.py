@@ -1,0 +1,28 @@
+"""From the array frame to the compass: bearing, elevation above the horizon, and how sure they are."""
+
+import math
+
+from appliance.angles import mount_rotation, true_bearing_elevation_deg
+from appliance.config import MountSettings
+from appliance.types import Track
+
+_KNOWS_NOTHING_DEG = 180.0
+
+
+class Pose:
+    """How the array hangs."""
+
+    def __init__(self, mount: MountSettings) -> None:
+        self._rotation = mount_rotation(mount.heading_true_deg, mount.pitch_deg, mount.roll_deg)
+        self._heading_sigma_deg = mount.heading_sigma_deg
+
+    def bearing_elevation_sigma_deg(self, track: Track) -> tuple[float, float, float]:
+        """True bearing, elevation above the local horizon (0 where not valid), and sigma of the bearing with the mount's.
+
+        A degree on the sphere is more of a bearing the higher the source; overhead there is none to speak of.
+        """
+        doa = track.doa
+        bearing_deg, elevation_deg = true_bearing_elevation_deg(doa.azimuth_deg, doa.elevation_deg, self._rotation)
+        across_deg = math.sqrt(track.covariance_deg2[0][0]) / max(math.cos(math.radians(elevation_deg)), 1e-3)
+        sigma_deg = min(math.hypot(across_deg, self._heading_sigma_deg), _KNOWS_NOTHING_DEG)
+        return bearing_deg, elevation_deg if doa.elevation_valid else 0.0, sigma_deg

@@ -1,0 +1,136 @@
+"""Array geometry files: which ALSA channel is which microphone, and where it sits.
+
+A file holds `schema = 1`, `name`, and one `[[mic]]` record per microphone with `alsa_channel` and `position_m`
+together, so that the channel map and the geometry cannot drift apart. Device hints are optional.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from appliance.errors import ConfigError
+from appliance.firmware import FIRMWARE_DIR
+from appliance.validation import one_line
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ARRAYS_DIR = FIRMWARE_DIR / "arrays"
+SPEED_OF_SOUND_M_S = 343.0
+
+# Microphones nearer to one plane (or line) than this cannot tell what lies across it.
+_FLAT_M = 2e-3
+
+
+class _Mic(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alsa_channel: int = Field(ge=0)
+    position_m: tuple[float, float, float]
+
+
+class _Device(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alsa_card_id: str | None = None
+    channels: int | None = Field(default=None, ge=1)
+    sample_rate_hz: int | None = Field(default=None, ge=8000)
+    sample_format: Literal["S16_LE", "S24_LE", "S24_3LE", "S32_LE"] | None = None
+    usb_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+
+
+class _ArrayFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: str
+    description: str = ""
+    source: str = ""
+    mic: tuple[_Mic, ...] = Field(min_length=3)
+    device: _Device = _Device()
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayGeometry:
+    """Where the microphones are, in the array frame (x front, y left, z up)."""
+
+    name: str
+    """Short name, as in the file."""
+    positions_m: npt.NDArray[np.float64]
+    """(mics, 3) positions in metres, centred on their mean."""
+    alsa_channels: tuple[int, ...]
+    """Channel of the capture device for each microphone, counted from 0."""
+    device: _Device = field(default_factory=_Device)
+    """Hints: how the device presents itself."""
+    description: str = ""
+    """One line for a technician."""
+
+    @property
+    def mics(self) -> int:
+        """Number of microphones."""
+        return len(self.alsa_channels)
+
+    @property
+    def is_planar(self) -> bool:
+        """True where all microphones lie in one plane, so that elevation's sign cannot be told."""
+        return bool(np.linalg.svd(self.positions_m, compute_uv=False)[2] < _FLAT_M)
+
+    @property
+    def radius_m(self) -> float:
+        """Largest distance of a microphone from the centre, in metres."""
+        return float(np.linalg.norm(self.positions_m, axis=1).max())
+
+
+def load_array(name_or_path: str | Path) -> ArrayGeometry:
+    """Read an array file, by the name of a shipped one or by path.
+
+    Raises `ConfigError` that names file, key and remedy where it is missing, malformed, linear or has a channel twice.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = ARRAYS_DIR / f"{name_or_path}.toml"
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(shipped_arrays()) or "none"
+        raise ConfigError(f"{path}: no such array file; give a path to a .toml file or one of: {known}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
+    try:
+        parsed = _ArrayFile.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {one_line(error, _ArrayFile)}") from None
+    channels = tuple(mic.alsa_channel for mic in parsed.mic)
+    if len(set(channels)) != len(channels):
+        raise ConfigError(
+            f"{path}: [[mic]] alsa_channel: {list(channels)} names a channel twice; give each microphone its own"
+        )
+    if parsed.device.channels is not None and max(channels) >= parsed.device.channels:
+        raise ConfigError(
+            f"{path}: [[mic]] alsa_channel: {max(channels)} is beyond [device] channels = {parsed.device.channels}; channels count from 0"
+        )
+    positions = np.array([mic.position_m for mic in parsed.mic], dtype=np.float64)
+    positions -= positions.mean(axis=0)
+    spread = np.linalg.svd(positions, compute_uv=False)
+    if spread[1] < _FLAT_M:
+        raise ConfigError(
+            f"{path}: [[mic]] position_m: the microphones lie on one line, which cannot tell left from right; use a planar or 3-D array"
+        )
+    # The front end takes "planar" to mean "in the horizontal plane of the array frame".
+    if spread[2] < _FLAT_M and np.abs(positions[:, 2]).max() > _FLAT_M:
+        raise ConfigError(
+            f"{path}: [[mic]] position_m: a planar array must lie in z = 0 of its own frame; say how it hangs in the site's [mount]"
+        )
+    return ArrayGeometry(parsed.name, positions, channels, parsed.device, parsed.description)
+
+
+def shipped_arrays() -> list[str]:
+    """Names of the array files that come with the appliance, sorted."""
+    return sorted(path.stem for path in ARRAYS_DIR.glob("*.toml"))

@@ -1,0 +1,1 @@
+"""The laboratory: scenes, training, export, quantisation, evaluation. The only place that may import torch."""

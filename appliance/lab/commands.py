@@ -1,0 +1,78 @@
+"""`appliance lab …`: training, export and the judge. Registered as a plug-in, so that the runtime never imports it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, export and judge models (needs `make lab`).")
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
+    steps: Annotated[int, typer.Option(help="Steps of 16 scenes in all.")] = 12_000,
+    folds: Annotated[str, typer.Option(help="Folds to train on, e.g. 1,2,3.")] = "1,2,3",
+    seed: Annotated[int, typer.Option(help="Seed of weights and scenes.")] = 0,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
+) -> None:
+    """Train DeepASA-Edge `tiny` on scenes drawn on the fly."""
+    from appliance.lab.scenes import SceneSettings
+    from appliance.lab.train import TrainSettings
+    from appliance.lab.train import train as run_training
+
+    settings = TrainSettings(
+        seed=seed,
+        steps=steps,
+        learning_rate=learning_rate,
+        scenes=SceneSettings(folds=tuple(int(fold) for fold in folds.split(","))),
+    )
+    run_training(settings, folder, workers=workers, threads=threads, log=lambda line: print(line, flush=True))
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="A last.pt of `appliance lab train`.")],
+    name: Annotated[str, typer.Option(help="Name of the model; -fp32 and -int8 are added.")] = "deepasa-edge-tiny",
+) -> None:
+    """Write the FP32 and INT8 ONNX files with their meta into firmware_configs/models."""
+    from appliance.lab.ship import export_checkpoint
+
+    for path in export_checkpoint(checkpoint, name):
+        print(path)
+
+
+@app.command()
+def evaluate(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Names or paths; empty: the shipped INT8 and FP32.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")] = Path("runs/report"),
+    quick: Annotated[bool, typer.Option("--quick", help="A part of the suite: within 5 minutes on 2 cores.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
+) -> None:
+    """Judge models and baselines on the perimeter benchmark (fold 5); the scores go into the models' meta files too."""
+    from rich.console import Console
+
+    from appliance.lab.evaluate import FULL, QUICK
+    from appliance.lab.evaluate import evaluate as judge_models
+    from appliance.lab.report import keep_scores, summary_table, write_report
+    from appliance.model.meta import find_model
+
+    paths = [find_model(model) for model in models or ["deepasa-edge-tiny-int8", "deepasa-edge-tiny-fp32"]]
+    report = judge_models(paths, QUICK if quick else FULL, workers=workers, log=lambda line: print(line, flush=True))
+    files = write_report(report, out)
+    keep_scores(paths, report)
+    Console().print(summary_table(report))
+    for file in files:
+        print(file)
+
+
+@app.command()
+def demo() -> None:
+    """Render the demonstration recording, its truth and its attribution again."""
+    from appliance.lab.demo_scene import write_demo
+
+    write_demo()

@@ -1,0 +1,108 @@
+"""The demonstration recording: a minute at a fence, made of recordings of fold 5 whose licence allows it."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import soundfile
+
+from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.firmware import FIRMWARE_DIR
+from appliance.lab.pack import pack_dir
+from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.lab.render import nearest_truth_deg, render
+
+_ESC50 = "saraalemadi-DroneAudioDataset__esc50"
+_THESIS = "DroneDetectionThesis-Drone-detection-dat"
+DEMO_DIR = FIRMWARE_DIR / "demo"
+
+RECIPE = Recipe(
+    seed=20261123,
+    seconds=60.0,
+    array="respeaker_usb_4mic",
+    bed=tuple(f"ambience/{_THESIS}__BACKGROUND-0{number}.flac" for number in (14, 15)),
+    bed_dbfs=-48.0,
+    wind_db=-6.0,
+    sources=(
+        SourcePlan(
+            f"drone/{_THESIS}__DRONE-001.flac",
+            "drone",
+            start_s=6.0,
+            seconds=32.0,
+            azimuth_deg=(-80.0, -60.0, -25.0, 20.0, 45.0),
+            elevation_deg=(12.0, 20.0, 28.0, 20.0, 12.0),
+            snr_db=10.0,
+            fade_s=3.0,
+        ),
+        SourcePlan(f"dog/{_ESC50}-5-203128-A-0.flac", "dog", 16.0, 5.0, (120.0,), (-3.0,), 14.0),
+        SourcePlan(f"explosion_fireworks/{_ESC50}-5-160614-B-48.flac", "explosion", 27.0, 5.0, (-150.0,), (5.0,), 16.0),
+        SourcePlan(
+            "speech/dscripka-openWakeWord__cc74f8d92a4e25b0e917db3-16000-mono-16bit.flac",
+            "speech",
+            41.0,
+            2.2,
+            (75.0,),
+            (0.0,),
+            16.0,
+        ),
+        SourcePlan(
+            f"helicopter/{_THESIS}__HELICOPTER-026.flac",
+            "helicopter",
+            46.0,
+            12.0,
+            (170.0, 150.0),
+            (25.0, 30.0),
+            12.0,
+            1.0,
+        ),
+    ),
+    notes={"confuser": "helicopter"},
+)
+
+
+def write_demo(folder: Path = DEMO_DIR) -> None:
+    """Render the recording (16-bit FLAC), its truth (JSON) and the attribution of every source."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = render(RECIPE)
+    soundfile.write(folder / "fence.flac", scene.samples.T, SAMPLE_RATE_HZ, subtype="PCM_16")
+    objects = []
+    for plan, truth in zip(RECIPE.sources, scene.sources, strict=True):
+        active = [int(frame) for frame in truth.active.nonzero()[0]]
+        path = [
+            (frame / 10.0, *(round(angle, 1) for angle in nearest_truth_deg(truth, frame)))
+            for frame in active[::5] + active[-1:]
+        ]
+        objects.append(
+            {
+                "class": plan.label,
+                "start_s": active[0] / 10.0,
+                "end_s": (active[-1] + 1) / 10.0,
+                "path": path,
+            }
+        )
+    document = {
+        "recording": "fence.flac",
+        "array": RECIPE.array,
+        "confuser": "helicopter",
+        "objects": objects,
+        "recipe": asdict(RECIPE),
+    }
+    (folder / "fence.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    _write_attribution(folder / "ATTRIBUTION.md")
+
+
+def _write_attribution(path: Path) -> None:
+    with (pack_dir() / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    used = [*RECIPE.bed, *(plan.clip for plan in RECIPE.sources)]
+    lines = [
+        "# Where the demonstration recording comes from",
+        "",
+        "`fence.flac` is rendered by `appliance lab demo` from these recordings; none of them was used in training.",
+        "",
+        "| recording | source | licence |",
+        "|---|---|---|",
+        *(f"| {rows[clip]['source_path']} | {rows[clip]['source_repo']} | {rows[clip]['license']} |" for clip in used),
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,179 @@
+"""The judge: the perimeter benchmark through `pipeline.run`, for networks and baselines alike, into one report.
+
+Render a scene, let every system hear it (`hear`), hold that against the truth (`judged`), and count (`figures`).
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from appliance.errors import ConfigError
+from appliance.geometry import load_array
+from appliance.lab.baselines import BaselineSystem
+from appliance.lab.calibrate import FALSE_ALARMS_PER_HOUR, calibrated, quiet_scores
+from appliance.lab.commit import current_commit
+from appliance.lab.cramer_rao import mean_azimuth_crb_deg
+from appliance.lab.figures import EMPTY_PARTS, plain, system_figures
+from appliance.lab.hear import System, hear
+from appliance.lab.judged import JudgedScene, judge_scene
+from appliance.lab.perimeter import TEST_FOLDS, perimeter_suite
+from appliance.lab.recipe import Recipe
+from appliance.lab.render import render
+from appliance.lab.systems import OnnxSystem, onnx_systems
+from appliance.lab.timeline import scene_timeline
+from appliance.model.meta import load_meta
+
+CALIBRATION_FOLDS = (4,)
+CRB_SECONDS = 1.0
+_LOG_EVERY = 25
+_MISSING = (
+    "si_sdri_db: separated signals are not rendered by the pipeline yet; separation is not judged",
+    "baseline: small CNN classifier on the steered signal",
+    "baseline: causal multi-ACCDOA CRNN at equal MACs",
+)
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """How much of the perimeter benchmark is run."""
+
+    name: str
+    """As the report and the model's meta say it."""
+    sizes: dict[str, int]
+    """Arguments of `perimeter_suite`."""
+    calibration_minutes: int
+    """Length of each target-free part of fold 4 that sets the baselines' thresholds."""
+    seed: int = 2026
+    """Of the suite; calibration uses the next."""
+
+    def recipes(self) -> list[Recipe]:
+        """The scenes of fold 5. Raises `ConfigError` where there is no audio pack."""
+        return list(perimeter_suite(self.seed, folds=TEST_FOLDS, **self.sizes))
+
+    def calibration_recipes(self) -> list[Recipe]:
+        """Scenes of fold 4 without drones."""
+        suite = perimeter_suite(self.seed + 1, folds=CALIBRATION_FOLDS, minutes=self.calibration_minutes)
+        return [recipe for recipe in suite if recipe.notes["part"] in EMPTY_PARTS]
+
+
+FULL = Suite("perimeter", {}, calibration_minutes=20)
+QUICK = Suite("perimeter quick", {"per_snr": 6, "per_class": 3, "overlaps": 9, "minutes": 8}, calibration_minutes=4)
+
+
+def evaluate(models: Sequence[Path], suite: Suite, *, workers: int = 2, log: Log = print) -> dict[str, Any]:
+    """The whole report, JSON-able. The same models, suite and code give the same report.
+
+    Raises `ConfigError` where there is no audio pack, `ModelError` where a model is not whole.
+    """
+    networks = onnx_systems(models)
+    recipes = suite.recipes()
+    quiet = suite.calibration_recipes()
+    log(
+        f"{suite.name}: {len(recipes)} scenes of {_hours(recipes):.2f} h; thresholds on {_hours(quiet):.2f} h of fold 4"
+    )
+    baselines = calibrated(_each(quiet_scores, quiet, workers, log))
+    systems: tuple[System, ...] = (*networks, *baselines)
+    judged = judge(recipes, systems, workers=workers, log=log)
+    return {
+        "suite": _suite_facts(suite, recipes),
+        "commit": current_commit(),
+        "models": {network.name: _model_facts(network) for network in networks},
+        "baselines": _baseline_facts(baselines, quiet),
+        "crb_deg": _bounds(recipes),
+        "crb_assumes": f"azimuth of a still source at the horizon, {CRB_SECONDS:g} s, 100–7500 Hz, spectra of one shape, "
+        "diffuse noise with 30 dB less self-noise; Stoica & Nehorai 1990; root mean square over azimuths",
+        "systems": {name: system_figures(scenes) for name, scenes in judged.items()},
+        "timeline": scene_timeline(_shown(recipes), systems),
+        "missing": list(_MISSING),
+    }
+
+
+def judge(
+    recipes: Iterable[Recipe], systems: Sequence[System], *, workers: int = 2, log: Log = print
+) -> dict[str, list[JudgedScene]]:
+    """Every scene heard by every system, in the order of the recipes."""
+    scenes: dict[str, list[JudgedScene]] = {system.name: [] for system in systems}
+    for judged in _each(partial(_judge_recipe, tuple(systems)), list(recipes), workers, log):
+        for name, scene in zip(scenes, judged, strict=True):
+            scenes[name].append(scene)
+    return scenes
+
+
+def _judge_recipe(systems: Sequence[System], recipe: Recipe) -> list[JudgedScene]:
+    scene, geometry = render(recipe), load_array(recipe.array)
+    return [judge_scene(recipe, scene.sources, hear(scene.samples, geometry, system)) for system in systems]
+
+
+def _each(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log) -> Iterator[Result]:
+    """Results in the order of tasks; one worker is this process itself."""
+    if workers == 1:
+        yield from map(function, tasks)
+        return
+    # Forking a process that runs threads (ONNX Runtime has them) may hang.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for done, result in enumerate(pool.map(function, tasks, chunksize=2), 1):
+            if done % _LOG_EVERY == 0:
+                log(f"  {done}/{len(tasks)} scenes")
+            yield result
+
+
+def _hours(recipes: Iterable[Recipe]) -> float:
+    return sum(recipe.seconds for recipe in recipes) / 3600.0
+
+
+def _suite_facts(suite: Suite, recipes: Sequence[Recipe]) -> dict[str, Any]:
+    parts: dict[str, list[Recipe]] = {}
+    for recipe in recipes:
+        parts.setdefault(str(recipe.notes["part"]), []).append(recipe)
+    return {
+        "name": suite.name,
+        "seed": suite.seed,
+        "folds": list(TEST_FOLDS),
+        "hours": plain(_hours(recipes)),
+        "parts": {part: {"scenes": len(own), "hours": plain(_hours(own))} for part, own in parts.items()},
+    }
+
+
+def _model_facts(network: OnnxSystem) -> dict[str, Any]:
+    meta = load_meta(Path(network.path))
+    training = {key: meta.training[key] for key in ("step", "commit", "hours") if key in meta.training}
+    return {"file": f"{meta.name}.onnx", "sha256": meta.sha256, "precision": meta.precision, "training": training}
+
+
+def _baseline_facts(baselines: Sequence[BaselineSystem], quiet: Sequence[Recipe]) -> dict[str, Any]:
+    return {
+        "thresholds": {baseline.name: plain(baseline.threshold) for baseline in baselines},
+        "false_alarms_per_hour": FALSE_ALARMS_PER_HOUR,
+        "folds": list(CALIBRATION_FOLDS),
+        "hours": plain(_hours(quiet)),
+    }
+
+
+def _bounds(recipes: Sequence[Recipe]) -> dict[str, dict[str, float]]:
+    """Array → SNR → bound in degrees, for what the suite holds."""
+    arrays = sorted({recipe.array for recipe in recipes})
+    snrs_db = sorted({float(recipe.notes["snr_db"]) for recipe in recipes if "snr_db" in recipe.notes})
+    return {
+        array: {
+            f"{snr_db:g}": plain(mean_azimuth_crb_deg(load_array(array), snr_db, seconds=CRB_SECONDS, diffuse=True))
+            for snr_db in snrs_db
+        }
+        for array in arrays
+    }
+
+
+def _shown(recipes: Sequence[Recipe]) -> Recipe:
+    """The scene of the timeline: the first with two targets, else the first with any source."""
+    for wanted in (2, 1):
+        for recipe in recipes:
+            if len(recipe.sources) >= wanted and recipe.notes["part"] not in EMPTY_PARTS:
+                return recipe
+    raise ConfigError("the suite has no scene with a source: nothing can be judged; give it larger sizes")

@@ -1,0 +1,164 @@
+"""One system hears one scene through `pipeline.run`: what it announced, tracked and scored, kept for the judge."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.config import SiteSettings
+from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.events import EventPolicy, policies_for, seeded_ulids
+from appliance.geometry import ArrayGeometry
+from appliance.lab.render import LABEL_SAMPLES
+from appliance.pipeline import Extractor, Model, Moment, run
+from appliance.tracking import Tracker
+from appliance.types import AudioBlock, Event, Float32Array
+
+TARGET = "drone"
+"""The class whose score is kept frame by frame."""
+
+
+class ClassModel(Model, Protocol):
+    """A pipeline's model that says which classes it knows."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of its probabilities."""
+
+
+class System(Protocol):
+    """What is judged: whatever turns audio into scene frames. It must survive pickling, to reach other processes."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the report."""
+
+    def stages(self, geometry: ArrayGeometry) -> tuple[Extractor, ClassModel]:
+        """A front end and a model that have heard nothing yet, for an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeardFrame:
+    """A confirmed track that was heard in one label frame."""
+
+    frame: int
+    """Label frame since the scene's start."""
+    track_id: int
+    """Its identity."""
+    label: str
+    """Its most probable class."""
+    azimuth_deg: float
+    """Counter-clockwise from the front."""
+    elevation_deg: float
+    """Above the horizon; 0 where the array cannot tell."""
+    sigma_deg: float
+    """1-sigma uncertainty of its direction, across azimuth."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeardScene:
+    """What one system made of one scene."""
+
+    events: tuple[tuple[float, Event], ...]
+    """(seconds into the scene at which it was sent, state change), in order."""
+    frames: tuple[HeardFrame, ...]
+    """Confirmed tracks, frame by frame."""
+    target_score: npt.NDArray[np.float64]
+    """(label frames,) greatest probability of a drone in any output slot, before tracking."""
+    target_direction_deg: npt.NDArray[np.float64]
+    """(label frames, 2) azimuth and elevation that this slot says."""
+
+
+class MemorySource(contextlib.AbstractContextManager["MemorySource"]):
+    """An `AudioSource` of samples in memory (mics, n), in blocks of one label frame; time begins at 0."""
+
+    def __init__(self, samples: Float32Array) -> None:
+        self._samples = samples
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """16 kHz."""
+        return SAMPLE_RATE_HZ
+
+    @property
+    def mics(self) -> int:
+        """Rows of the samples."""
+        return len(self._samples)
+
+    def blocks(self) -> Iterator[AudioBlock]:
+        """All blocks in order."""
+        for start in range(0, self._samples.shape[1], LABEL_SAMPLES):
+            utc_ns = start * 1_000_000_000 // SAMPLE_RATE_HZ
+            yield AudioBlock(self._samples[:, start : start + LABEL_SAMPLES], SAMPLE_RATE_HZ, start, utc_ns)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Collector:
+    """Observer and sink: keeps events with their time, confirmed tracks and the target's score."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self.events: list[tuple[float, Event]] = []
+        self.frames: list[HeardFrame] = []
+        self.scores: list[float] = []
+        self.directions: list[tuple[float, float]] = []
+        self._classes = tuple(classes)
+        self._target = self._classes.index(TARGET) if TARGET in self._classes else None
+
+    def append(self, event: Event) -> None:
+        """As a sink: the observer sees the same event with its stream time."""
+
+    def frame(self, moment: Moment) -> None:
+        """Keep what is said, confirmed and heard in this frame."""
+        self.events += [(moment.stream_s, event) for event in moment.events]
+        if self._target is not None:
+            scores = [slot.activity * float(slot.class_probs[self._target]) for slot in moment.scene.objects]
+            best = int(np.argmax(scores))
+            doa = moment.scene.objects[best].doa
+            self.scores.append(scores[best])
+            self.directions.append((doa.azimuth_deg, doa.elevation_deg))
+        for track in moment.tracks:
+            if track.status == "confirmed" and track.updated:
+                self.frames.append(
+                    HeardFrame(
+                        moment.scene.frame_index,
+                        track.track_id,
+                        self._classes[int(track.class_probs.argmax())],
+                        track.doa.azimuth_deg,
+                        track.doa.elevation_deg,
+                        float(np.sqrt(track.covariance_deg2[0][0])),
+                    )
+                )
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """What was open ends with the scene."""
+        self.events += [(stream_s, event) for event in events]
+
+
+def hear(samples: Float32Array, geometry: ArrayGeometry, system: System) -> HeardScene:
+    """Run the pipeline of the field on samples (mics, n) with the settings that a unit has by default."""
+    settings = SiteSettings()
+    extractor, model = system.stages(geometry)
+    policy = EventPolicy(
+        model.classes,
+        policies_for(model.classes, settings.policy),
+        unit=settings.unit,
+        mount=settings.mount,
+        ulids=seeded_ulids(b"judge"),
+        clock=lambda: "replay",
+    )
+    collector = _Collector(model.classes)
+    run(MemorySource(samples), extractor, model, Tracker(settings.tracking), policy, collector, [collector])
+    return HeardScene(
+        tuple(collector.events),
+        tuple(collector.frames),
+        np.array(collector.scores, np.float64),
+        np.array(collector.directions, np.float64).reshape(-1, 2),
+    )

@@ -1,0 +1,106 @@
+"""The audio pack: its manifest, the classes we learn from it, and clips held in memory.
+
+Folds are by original recording: 1–3 train, 4 validates, 5 tests. Fold 5 is never trained or tuned on.
+"""
+
+import csv
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from appliance.errors import ConfigError, RecordingError
+
+CLASSES = (
+    "drone",
+    "helicopter",
+    "airplane",
+    "vehicle_engine",
+    "power_tool",
+    "gunshot",
+    "explosion",
+    "glass_break",
+    "siren",
+    "dog",
+    "speech",
+    "footsteps",
+)
+"""What the network names. Every other sound of the pack teaches *none*."""
+
+_PACK_CLASS = {"chainsaw_power_tool": "power_tool", "explosion_fireworks": "explosion", "siren_alarm": "siren"}
+# Voices under another name: neither a clean example of *none* nor of *speech*.
+_AMBIGUOUS_SUBCLASSES = {"children_playing", "laughing"}
+_UNUSED_CLASSES = {"drone_motor_bench", "silence_room"}
+DIFFUSE_CLASSES = ("wind", "rain", "water", "ambience", "crickets", "thunder", "fire")
+"""Sounds that come from everywhere and make the bed of a scene."""
+SHORT_CLASSES = frozenset({"gunshot", "explosion", "glass_break", "dog", "footsteps"})
+"""Sounds that are placed one by one rather than looped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One row of the manifest."""
+
+    path: str
+    """Relative to the pack's root."""
+    label: str
+    """One of `CLASSES`, or the pack's own class where that teaches *none*."""
+    group: str
+    """Source and subclass: clips of one group share microphone, codec and model."""
+    recording_id: str
+    """Clips of one recording share this."""
+    fold: int
+    """1–5."""
+    seconds: float
+    """Length."""
+    license: str
+    """As the manifest states it."""
+
+
+def pack_dir() -> Path:
+    """Where the pack lies: `$APPLIANCE_PACK`, else `../shared/audio` beside the checkout."""
+    path = Path(os.environ.get("APPLIANCE_PACK", Path(__file__).resolve().parents[3] / "shared" / "audio"))
+    if not (path / "manifest.csv").is_file():
+        raise ConfigError(f"{path}: no audio pack (manifest.csv) here; set APPLIANCE_PACK to its folder")
+    return path
+
+
+def load_clips(folds: Iterable[int]) -> list[Clip]:
+    """Clips of these folds that we use, in the manifest's order."""
+    wanted = set(folds)
+    with (pack_dir() / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    clips = []
+    for row in rows:
+        if (
+            int(row["fold"]) not in wanted
+            or row["class"] in _UNUSED_CLASSES
+            or row["subclass"] in _AMBIGUOUS_SUBCLASSES
+        ):
+            continue
+        label = "hand_saw" if row["subclass"] == "hand_saw" else _PACK_CLASS.get(row["class"], row["class"])
+        group = f"{row['source_repo']}:{row['subclass']}"
+        clips.append(
+            Clip(
+                row["path"], label, group, row["recording_id"], int(row["fold"]), float(row["seconds"]), row["license"]
+            )
+        )
+    return clips
+
+
+def read_clip(clip: Clip) -> npt.NDArray[np.float32]:
+    """Samples (n,) at 16 kHz, mean removed."""
+    path = pack_dir() / clip.path
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="float32")
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise RecordingError(f"{path}: cannot be read ({error}); fetch the audio pack again") from error
+    if rate_hz != 16_000 or samples.ndim != 1:
+        raise RecordingError(
+            f"{path}: {rate_hz} Hz, {samples.ndim} channel(s); the pack is mono 16 kHz, fetch it again"
+        )
+    return np.asarray(samples - samples.mean(), np.float32)

@@ -1,0 +1,48 @@
+"""The figures that a reader looks for first, one line each, as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
+    """One line per figure: its name, and system → what it scored."""
+    systems: Mapping[str, Any] = report["systems"]
+    snrs = list(next(iter(systems.values()))["drone_pd_by_snr_db"])
+    shown: list[tuple[str, tuple[str, ...], str]] = [
+        *((f"drone Pd at {snr} dB", ("drone_pd_by_snr_db", snr, "value"), ".2f") for snr in reversed(snrs)),
+        *(
+            (f"… by score, {rate} false alarms/h, {snr} dB", _score_path(rate, snr), ".2f")
+            for rate in ("10",)
+            for snr in ("10", "0", "-10")
+            if snr in snrs
+        ),
+        ("false alarms/h, target-free", ("false_alarms_per_hour", "target_free", "all", "value"), ".1f"),
+        ("… of them drone", ("false_alarms_per_hour", "target_free", "drone", "value"), ".1f"),
+        ("false alarms/h, hard negatives", ("false_alarms_per_hour", "hard_negatives", "all", "value"), ".1f"),
+        ("… of them drone", ("false_alarms_per_hour", "hard_negatives", "drone", "value"), ".1f"),
+        ("drone DoA error at 0 dB, median", ("doa_median_error_deg", "0"), ".1f°"),
+        ("class F1 (events, macro)", ("class_f1_macro",), ".2f"),
+        ("ER20", ("seld", "er20"), ".2f"),
+        ("F20", ("seld", "f20"), ".2f"),
+        ("LE_CD", ("seld", "le_cd_deg"), ".1f°"),
+        ("LR_CD", ("seld", "lr_cd"), ".2f"),
+        ("SELD error", ("seld", "seld"), ".2f"),
+        ("latency, median", ("latency_s", "median"), ".1f s"),
+        ("identity switches", ("tracks", "id_switches"), ".0f"),
+    ]
+    return [
+        (title, {name: _shown(figures, path, form) for name, figures in systems.items()}) for title, path, form in shown
+    ]
+
+
+def _score_path(rate: str, snr: str) -> tuple[str, ...]:
+    return ("drone_scores", "pd_at_false_alarms_per_hour", rate, snr, "value")
+
+
+def _shown(figures: Any, path: tuple[str, ...], form: str) -> str:
+    for key in path:
+        figures = figures.get(key) if figures is not None else None
+    if figures is None:
+        return "–"
+    number, unit = form.rstrip("° s"), form[len(form.rstrip("° s")) :]
+    return f"{figures:{number}}{unit}"

@@ -1,0 +1,95 @@
+"""The `.meta.json` beside every model: what it is, what it expects, and the hash that proves it is whole."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from appliance.dsp.features import BANDS, FEATURE_NAMES
+from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from appliance.errors import ModelError
+from appliance.firmware import FIRMWARE_DIR
+
+MODELS_DIR = FIRMWARE_DIR / "models"
+
+
+class ModelMeta(BaseModel):
+    """Fields of a `.meta.json`; `training` and `scores` are for people and may hold anything."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    name: str
+    sha256: str
+    precision: str
+    opset: int
+    classes: tuple[str, ...]
+    objects: int
+    sample_rate_hz: int
+    window_samples: int
+    hop_samples: int
+    hops_per_step: int
+    features: tuple[str, ...]
+    bands: int
+    states: dict[str, tuple[int, ...]]
+    """Name → shape of each state tensor; the graph returns it as `next_<name>`."""
+    training: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
+
+
+def front_end() -> dict[str, Any]:
+    """What this appliance's front end delivers, under the names of `ModelMeta`."""
+    return {
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "window_samples": WINDOW_SAMPLES,
+        "hop_samples": HOP_SAMPLES,
+        "hops_per_step": HOPS_PER_LABEL,
+        "features": FEATURE_NAMES,
+        "bands": BANDS,
+    }
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """Path of the .onnx file, by the name of a shipped one or by path."""
+    path = Path(name_or_path)
+    if path.suffix != ".onnx":
+        path = MODELS_DIR / f"{name_or_path}.onnx"
+    if not path.is_file():
+        known = ", ".join(shipped_models()) or "none"
+        raise ModelError(f"{path}: no such model; give a path to an .onnx file or one of: {known}")
+    return path
+
+
+def load_meta(model_path: Path) -> ModelMeta:
+    """Read and check the meta of a model: hash of the file, and that its front end is ours.
+
+    Raises `ModelError` that names file and remedy.
+    """
+    path = model_path.with_suffix(".meta.json")
+    try:
+        meta = ModelMeta.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ModelError(f"{path}: missing; every model travels with its meta file, install both again") from None
+    except (OSError, ValueError, ValidationError) as error:
+        raise ModelError(f"{path}: not a meta file ({str(error).splitlines()[0]}); install the model again") from error
+    if (found := file_sha256(model_path)) != meta.sha256:
+        raise ModelError(
+            f"{model_path}: sha256 {found[:12]}… is not {meta.sha256[:12]}… of {path.name}; tampered with or cut short, install both again"
+        )
+    for key, ours in front_end().items():
+        if (theirs := getattr(meta, key)) != ours:
+            raise ModelError(
+                f"{path}: {key}: {theirs} does not fit this appliance ({ours}); install the model of this release"
+            )
+    return meta
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the appliance, sorted."""
+    return sorted(path.stem for path in MODELS_DIR.glob("*.onnx"))

@@ -1,0 +1,94 @@
+"""The network at run time: feature frames in, one scene frame out, its state carried in named arrays."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from appliance.angles import azimuth_elevation_deg
+from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES
+from appliance.errors import ModelError
+from appliance.model.meta import ModelMeta, find_model, load_meta
+from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
+
+_VALIDITY_Z = FEATURE_NAMES.index("validity_z")
+_FATAL_ONLY = 4
+
+
+class SceneModel:
+    """One ONNX session and the state of what it heard. `load` is how to get one."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, meta: ModelMeta) -> None:
+        self.meta = meta
+        self.classes = meta.classes
+        self.frames_per_step = meta.hops_per_step
+        self.provider: str = session.get_providers()[0]
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+        self.reset()
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, *, threads: int = 1) -> "SceneModel":
+        """Open a model by name or path, check its hash and its front end, and prove it by one inference.
+
+        Raises `ModelError`: no model must never look like a quiet night.
+        """
+        path = find_model(name_or_path)
+        meta = load_meta(path)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL_ONLY
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            model = cls(session, meta)
+            model._infer(np.zeros((1, FEATURES, meta.hops_per_step, BANDS), np.float32))
+        # ONNX Runtime raises a class of its own per status, all straight below Exception.
+        except Exception as error:
+            raise ModelError(
+                f"{path}: cannot be run ({str(error).splitlines()[0]}); install the model again"
+            ) from error
+        model.reset()
+        return model
+
+    def reset(self) -> None:
+        """Forget everything heard: zeros are the state of a network that heard nothing."""
+        self._state = {name: np.zeros(shape, np.float32) for name, shape in self.meta.states.items()}
+        self._frames = 0
+
+    def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
+        """Hear one label frame: exactly `frames_per_step` hops."""
+        out = self.hear(frames)
+        elevation_valid = any(frame.values[_VALIDITY_Z].max() > 0.0 for frame in frames)
+        objects = tuple(
+            SceneObject(
+                slot=slot,
+                activity=float(out["activity"][0, slot]),
+                class_probs=out["class_probs"][0, slot, :-1],
+                doa=_direction(out["doa"][0, slot], elevation_valid),
+                doa_sigma_deg=float(out["doa_sigma_deg"][0, slot]),
+                mask=out["mask"][0, slot] if "mask" in out else None,
+            )
+            for slot in range(self.meta.objects)
+        )
+        self._frames += 1
+        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns)
+
+    def hear(self, frames: Sequence[FeatureFrame]) -> dict[str, npt.NDArray[np.float32]]:
+        """The graph's own outputs for exactly `frames_per_step` hops; the state moves on."""
+        if len(frames) != self.frames_per_step:
+            raise ValueError(f"a step takes {self.frames_per_step} hops, got {len(frames)}")
+        return self._infer(np.stack([frame.values for frame in frames], axis=1)[None])
+
+    def _infer(self, features: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
+        values = self._session.run(self._outputs, {"features": features, **self._state})
+        out = dict(zip(self._outputs, values, strict=True))
+        self._state = {name: out.pop(f"next_{name}") for name in self._state}
+        return out
+
+
+def _direction(vector: npt.NDArray[np.float32], elevation_valid: bool) -> Direction:
+    azimuth_deg, elevation_deg = azimuth_elevation_deg(vector)
+    return Direction(azimuth_deg, elevation_deg if elevation_valid else 0.0, elevation_valid)

@@ -1,0 +1,205 @@
+"""The only loop: audio in, events out. The field, replay, tests and evaluation all run it."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from appliance.audio.source import AudioSource
+from appliance.errors import DeviceError, RecordingError
+from appliance.events import EventPolicy
+from appliance.tracking import Tracker
+from appliance.types import AudioBlock, Event, FeatureFrame, Float32Array, SceneFrame, Track
+
+_SILENCE_DBFS = -120.0
+
+
+class Extractor(Protocol):
+    """`dsp.features.FeatureExtractor`."""
+
+    def push(self, block: AudioBlock) -> list[FeatureFrame]:
+        """The hops that the block completes."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+
+
+class Model(Protocol):
+    """`model.scene.SceneModel`."""
+
+    @property
+    def frames_per_step(self) -> int:
+        """Hops in one label frame."""
+
+    def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
+        """Hear one label frame."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
+
+
+class EventSink(Protocol):
+    """Where events go: `store.EventLog`, or a list in replay."""
+
+    def append(self, event: Event) -> None:
+        """Keep the event for good."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Moment:
+    """Everything about one label frame, for whoever watches."""
+
+    scene: SceneFrame
+    """What the model said."""
+    tracks: tuple[Track, ...]
+    """All tracks, deleted ones once."""
+    events: tuple[Event, ...]
+    """State changes, already in the sink."""
+    stream_s: float
+    """Seconds of the stream that had to be heard for it, lost audio included: no earlier could this be sent."""
+    levels_dbfs: tuple[float, ...]
+    """Level (RMS) of each microphone over the frame; 0 is full scale."""
+    step_s: float
+    """Time it took to work out, from samples to events."""
+
+
+class Observer(Protocol):
+    """Watches a run: live view, CSV, JSON lines, heartbeat. It must be quick, the loop waits for it."""
+
+    def frame(self, moment: Moment) -> None:
+        """A label frame is done."""
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """The audio has ended at `stream_s`, and with it these events."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PipelineSummary:
+    """What came of a run."""
+
+    audio_s: float
+    """Seconds of audio heard."""
+    busy_s: float
+    """Seconds spent on it, reading not included."""
+    frames: int
+    """Label frames."""
+    gaps: int
+    """Times audio was lost."""
+    events: int
+    """Events begun."""
+    alerts: int
+    """Those of them that are alerts."""
+
+
+def run(
+    source: AudioSource,
+    extractor: Extractor,
+    model: Model,
+    tracker: Tracker,
+    policy: EventPolicy,
+    sink: EventSink,
+    observers: Sequence[Observer] = (),
+) -> PipelineSummary:
+    """Hear `source` to its end. Then, also where it ends with an error of its own, all open events are ended.
+
+    After a gap features and model are reset, because their state describes another moment; tracks coast.
+    Raises what the source raises (`DeviceError`, `RecordingError`) and what the sink raises (`StoreError`).
+    """
+    loop = _Loop(extractor, model, tracker, policy, sink, observers)
+    try:
+        for block in source.blocks():
+            loop.hear(block)
+    except (DeviceError, RecordingError):
+        loop.finish()
+        raise
+    return loop.finish()
+
+
+class _Loop:
+    """The state of one run that belongs to no stage: hops that wait for their label frame, levels, counts."""
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        model: Model,
+        tracker: Tracker,
+        policy: EventPolicy,
+        sink: EventSink,
+        observers: Sequence[Observer],
+    ) -> None:
+        self._extractor, self._model, self._tracker, self._policy = extractor, model, tracker, policy
+        self._sink, self._observers = sink, observers
+        self._hops: list[FeatureFrame] = []
+        self._after_gap = False
+        self._utc_ns = 0
+        self._stream_s = 0.0
+        self._metered: list[Float32Array] = []
+        self._levels_dbfs: tuple[float, ...] = ()
+        self._step_s = 0.0
+        self._audio_s = self._busy_s = 0.0
+        self._frames = self._gaps = self._events = self._alerts = 0
+
+    def hear(self, block: AudioBlock) -> None:
+        """One block, and each label frame that it completes."""
+        began_s = time.perf_counter()
+        if block.gap:
+            self._forget()
+        samples = block.samples.shape[1]
+        self._stream_s = (block.start_sample + samples) / block.sample_rate_hz
+        self._utc_ns = block.utc_ns + samples * 1_000_000_000 // block.sample_rate_hz
+        self._audio_s += samples / block.sample_rate_hz
+        self._metered.append(block.samples)
+        self._hops += self._extractor.push(block)
+        while len(self._hops) >= self._model.frames_per_step:
+            hops = self._hops[: self._model.frames_per_step]
+            del self._hops[: self._model.frames_per_step]
+            self._label_frame(hops, began_s)
+            began_s = time.perf_counter()
+        self._step_s += time.perf_counter() - began_s
+
+    def finish(self) -> PipelineSummary:
+        """No more audio comes."""
+        ends = self._policy.finish(self._utc_ns)
+        for event in ends:
+            self._sink.append(event)
+        for observer in self._observers:
+            observer.finished(ends, self._stream_s)
+        return PipelineSummary(self._audio_s, self._busy_s, self._frames, self._gaps, self._events, self._alerts)
+
+    def _label_frame(self, hops: Sequence[FeatureFrame], began_s: float) -> None:
+        scene = dataclasses.replace(self._model.step(hops), after_gap=self._after_gap)
+        self._after_gap = False
+        tracks = self._tracker.update(scene)
+        events = self._policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap)
+        for event in events:
+            self._sink.append(event)
+        self._step_s += time.perf_counter() - began_s
+        if self._metered:
+            self._levels_dbfs = levels_dbfs(np.concatenate(self._metered, axis=1))
+        moment = Moment(scene, tuple(tracks), tuple(events), self._stream_s, self._levels_dbfs, self._step_s)
+        new = [event for event in events if event.state == "new"]
+        self._events += len(new)
+        self._alerts += sum(event.severity == "alert" for event in new)
+        self._frames += 1
+        self._busy_s += self._step_s
+        self._step_s = 0.0
+        self._metered.clear()
+        for observer in self._observers:
+            observer.frame(moment)
+
+    def _forget(self) -> None:
+        self._extractor.reset()
+        self._model.reset()
+        self._hops.clear()
+        self._metered.clear()
+        self._after_gap = True
+        self._gaps += 1
+
+
+def levels_dbfs(samples: Float32Array) -> tuple[float, ...]:
+    """RMS level of each microphone of (mics, n) samples; 0 is a full-scale square wave, digital silence -120."""
+    mean_squares = np.square(samples, dtype=np.float64).mean(axis=1)
+    return tuple(max(10.0 * math.log10(mean), _SILENCE_DBFS) if mean > 0.0 else _SILENCE_DBFS for mean in mean_squares)

@@ -1,0 +1,1 @@
+"""MQTT: topics, the one connector, and the drain of the outbox."""

@@ -1,0 +1,92 @@
+"""Drains the outbox to the broker: delivered is what the broker has acknowledged, and nothing else."""
+
+import math
+from collections.abc import Collection
+from typing import Protocol
+
+from appliance import wire
+from appliance.publish.connector import Connector
+from appliance.publish.packets import Outgoing
+from appliance.publish.topics import UnitTopics
+from appliance.types import MessageOutcome, OutboxMessage
+
+
+class Outbox(Protocol):
+    """What the drain needs of `store.Outbox`."""
+
+    def changed(self) -> bool:
+        """True where something was committed since the last call."""
+
+    def pending(self, limit: int, *, sent: Collection[int]) -> list[OutboxMessage]:
+        """The next messages to send, without those already sent."""
+
+    def settle(self, outbox_ids: Collection[int], outcome: MessageOutcome) -> None:
+        """Record what became of messages."""
+
+    def supersede_updates(self) -> int:
+        """Settle updates that a later change of their event makes stale."""
+
+
+class Drain:
+    """Moves messages from the outbox to the broker, at most `Connector.room` at a time."""
+
+    def __init__(self, outbox: Outbox, connector: Connector, topics: UnitTopics, alert_expiry_s: int) -> None:
+        self._outbox = outbox
+        self._connector = connector
+        self._topics = topics
+        self._alert_expiry_s = alert_expiry_s
+        self._in_flight: dict[int, int] = {}
+        self._delivered: list[int] = []
+        self._connection = 0
+        self._drained = False
+
+    @property
+    def drained(self) -> bool:
+        """True where, at the last look, nothing waited and nothing was in flight."""
+        return self._drained and not self._in_flight
+
+    def step(self) -> None:
+        """Settle what was acknowledged, then send what there is room for.
+
+        Raises `StoreError` and `BrokerError`; whatever was not settled is sent again.
+        """
+        self._settle_acknowledged()
+        if not self._connector.connected:
+            self._in_flight.clear()
+            return
+        if self._connector.connections != self._connection:
+            self._connection = self._connector.connections
+            self._in_flight.clear()
+            self._outbox.supersede_updates()
+            self._drained = False
+        if self._outbox.changed():
+            self._drained = False
+        room = self._connector.room
+        if self._drained or room <= 0:
+            return
+        messages = self._outbox.pending(room, sent=self._in_flight.values())
+        self._drained = len(messages) < room
+        for message in messages:
+            self._send(message)
+
+    def _settle_acknowledged(self) -> None:
+        for number in self._connector.acknowledged():
+            if number in self._in_flight:
+                self._delivered.append(self._in_flight.pop(number))
+        if self._delivered:
+            # Kept until this succeeds: the event log may be locked or its disk full for a while.
+            self._outbox.settle(self._delivered, "delivered")
+            self._delivered.clear()
+
+    def _send(self, message: OutboxMessage) -> None:
+        properties = (("schema", wire.EVENT_SCHEMA), ("event_id", message.event_id))
+        if message.kind == "events":
+            outgoing = Outgoing(self._topics.event(message.event_id), message.payload, properties)
+        else:
+            left_s = math.ceil(self._alert_expiry_s - message.age_s)
+            if left_s < 1:
+                # Too late to act on. The event itself still goes to `events`; only the alarm is withheld, and on record.
+                self._outbox.settle([message.outbox_id], "expired")
+                return
+            outgoing = Outgoing(self._topics.alerts, message.payload, properties, expiry_s=left_s)
+        self._in_flight[self._connector.publish(outgoing)] = message.outbox_id

@@ -1,0 +1,99 @@
+"""The retained topics: status, health and config, from which anyone can tell *quiet* from *deaf* from *gone*."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from appliance import __version__, wire
+from appliance.config import UnitSettings
+from appliance.publish.connector import Connector
+from appliance.publish.packets import Outgoing
+from appliance.publish.topics import Topic, UnitTopics
+from appliance.types import StateKey, UnitState
+
+StatusState = Literal["online", "degraded", "offline"]
+
+STATUS_SCHEMA = "acoustic.status.v1"
+HEALTH_SCHEMA = "acoustic.health.v1"
+CONFIG_SCHEMA = "acoustic.config.v1"
+
+HEALTH_PERIOD_S = 30.0
+# The sensor speaks at least every 10 s.
+SENSOR_SILENT_S = 30.0
+
+
+def assess(sensor: UnitState | None) -> tuple[StatusState, list[str]]:
+    """Whether the unit does its work, and each reason why not. A sensor that says nothing is not a quiet night."""
+    if sensor is None:
+        return "degraded", ["the sensor has not reported yet"]
+    if sensor.age_s > SENSOR_SILENT_S:
+        return "degraded", ["the sensor has stopped reporting"]
+    value = sensor.value if isinstance(sensor.value, dict) else {}
+    faults = value.get("faults")
+    reasons = [str(fault) for fault in faults if fault] if isinstance(faults, list) else []
+    if value.get("hearing") is not True and not reasons:
+        reasons = ["the sensor does not hear"]
+    return ("degraded", reasons) if reasons else ("online", [])
+
+
+def last_will(unit: UnitSettings, topics: UnitTopics) -> Outgoing:
+    """What the broker says in the unit's name once it is gone. It bears no time: it is written long before."""
+    return _outgoing(topics.status, STATUS_SCHEMA, unit, {"state": "offline", "reasons": ["connection lost"]})
+
+
+class Presence:
+    """Publishes the retained topics: on each new connection, when they change, and health every 30 s."""
+
+    def __init__(self, unit: UnitSettings, connector: Connector, topics: UnitTopics) -> None:
+        self._unit = unit
+        self._connector = connector
+        self._topics = topics
+        self._connection = 0
+        self._said: dict[Topic, dict[str, Any]] = {}
+        self._health_due_s = 0.0
+
+    def step(
+        self, states: Mapping[StateKey, UnitState], faults: list[str], health: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Say what is new. `faults` and `health` are the publisher's own; `health` is asked only when it is due.
+
+        Raises `BrokerError`; all is said again on the next connection.
+        """
+        if not self._connector.connected:
+            return
+        if self._connector.connections != self._connection:
+            self._connection = self._connector.connections
+            self._said.clear()
+            self._health_due_s = 0.0
+        state, reasons = assess(states.get("sensor"))
+        if faults:
+            state, reasons = "degraded", [*reasons, *faults]
+        self._say(self._topics.status, STATUS_SCHEMA, {"state": state, "reasons": reasons})
+        config, sensor = states.get("config"), states.get("health")
+        self._say(
+            self._topics.config, CONFIG_SCHEMA, {"version": __version__, "sensor": config.value if config else None}
+        )
+        if time.monotonic() >= self._health_due_s:
+            self._health_due_s = time.monotonic() + HEALTH_PERIOD_S
+            told = {"sensor": sensor.value, "sensor_age_s": sensor.age_s} if sensor else {"sensor": None}
+            self._say(self._topics.health, HEALTH_SCHEMA, told | {"publisher": health()})
+
+    def farewell(self) -> None:
+        """Say `offline`, for a stop that was asked for."""
+        if self._connector.connected:
+            self._say(self._topics.status, STATUS_SCHEMA, {"state": "offline", "reasons": ["stopped"]})
+
+    def _say(self, topic: Topic, schema: str, content: dict[str, Any]) -> None:
+        if self._said.get(topic) == content or self._connector.room <= 0:
+            return
+        self._connector.publish(_outgoing(topic, schema, self._unit, content, {"time": wire.utc_text(time.time_ns())}))
+        self._said[topic] = content
+
+
+def _outgoing(
+    topic: Topic, schema: str, unit: UnitSettings, content: dict[str, Any], stamp: dict[str, str] | None = None
+) -> Outgoing:
+    message = {"schema": schema, "site": unit.site, "node": unit.node, **(stamp or {}), **content}
+    payload = json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+    return Outgoing(topic, payload, (("schema", schema),), retain=True)

@@ -1,0 +1,204 @@
+"""The event log, as the sensor writes it and people read it."""
+
+import dataclasses
+import functools
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from appliance import wire
+from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
+from appliance.store.quarantine import CorruptError, quarantine
+from appliance.store.stamp import Stamp
+from appliance.types import Event, EventState, Severity, StateKey, UnitState
+
+_LOG = logging.getLogger(__name__)
+
+_COLUMNS = [field.name for field in dataclasses.fields(Event)]
+_STORED = [*_COLUMNS, "payload", "committed_utc_ns", "boot_id", "boot_ns"]
+_INSERT_EVENT = f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join(':' + name for name in _STORED)})"  # noqa: S608 - column names are ours
+_PAGE_ROWS = 500
+
+
+class EventLog:
+    """The log on one SQLite file. May be used from several threads; each use is one transaction."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool = False,
+        replace_corrupt: bool = False,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        clock: Callable[[], Stamp] = Stamp.now,
+    ) -> None:
+        """Open or make it; raises `StoreError`.
+
+        With `replace_corrupt`, for the sensor, a damaged file is moved aside, now or at a later `append`, and a new one
+        begun: what is heard next matters more. What waited undelivered is carried over where it can still be read.
+        """
+        self.path = path
+        self.losses: list[str] = []
+        """A sentence for each time that the file was found corrupt and replaced."""
+        self._replace_corrupt = replace_corrupt
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open = functools.partial(
+            open_database, path, synchronous="FULL", read_only=read_only, busy_timeout_s=busy_timeout_s
+        )
+        try:
+            self._db = self._open()
+        except CorruptError as error:
+            if not replace_corrupt:
+                raise
+            self._replace(error)
+
+    def append(self, event: Event) -> None:
+        """Commit the event together with its messages to send; when this returns, a power cut cannot undo it.
+
+        The full lifecycle goes to `events`. To `alerts` goes what opens an alert, and the end of what ever was one.
+        Raises `StoreError`; nothing was written then.
+        """
+        row = self._row(event)
+        with self._lock:
+            try:
+                self._insert(event, row)
+            except CorruptError as error:
+                if not self._replace_corrupt:
+                    raise
+                self._db.close()
+                self._replace(error)
+                self._insert(event, row)
+
+    def read(
+        self,
+        *,
+        class_label: str | None = None,
+        state: EventState | None = None,
+        severity: Severity | None = None,
+        event_id: str | None = None,
+        since_utc_ns: int | None = None,
+        until_utc_ns: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Event]:
+        """State changes in the order of their commit; with `limit` the latest that many. `until` is exclusive.
+
+        Reads page by page, so that a slow consumer neither fills the memory nor pins the write-ahead log.
+        """
+        conditions = {
+            "class_label = ?": class_label,
+            "state = ?": state,
+            "severity = ?": severity,
+            "event_id = ?": event_id,
+            "utc_ns >= ?": since_utc_ns,
+            "utc_ns < ?": until_utc_ns,
+        }
+        given = {condition: value for condition, value in conditions.items() if value is not None}
+        where, values = " AND ".join([*given, "id >= ?"]), list(given.values())
+        first_row = 0 if limit is None else self._first_of_latest(where, values, limit)
+        query = f"SELECT id, payload FROM events WHERE {where} ORDER BY id LIMIT {_PAGE_ROWS}"  # noqa: S608 - conditions are ours
+        while page := self._rows(query, [*values, first_row]):
+            for _, payload in page:
+                yield wire.event_from_json(payload)
+            first_row = page[-1][0] + 1
+
+    def open_events(self) -> list[Event]:
+        """The latest state of each event that has no end: what a sensor that was cut off left behind."""
+        rows = self._rows(
+            """
+            SELECT payload FROM events AS latest
+            WHERE id IN (
+                SELECT (SELECT max(id) FROM events WHERE event_id = begun.event_id)
+                FROM events AS begun
+                WHERE state = 'new'
+                AND NOT EXISTS (SELECT 1 FROM events WHERE state = 'end' AND event_id = begun.event_id)
+            ) ORDER BY id
+            """
+        )
+        return [wire.event_from_json(payload) for (payload,) in rows]
+
+    def set_state(self, key: StateKey, value: Any) -> None:
+        """Say something about the unit for the publisher to pass on; `value` is whatever JSON holds.
+
+        Unlike an event it is not forced to the disk: it is said every few seconds, and flash wears.
+        """
+        stamp = self._clock()
+        row = [key, json.dumps(value, allow_nan=False), stamp.utc_ns, stamp.boot_id, stamp.boot_ns]
+        with self._lock, translated(self.path):
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with transaction(self._db):
+                    self._db.execute("INSERT OR REPLACE INTO unit_state VALUES (?, ?, ?, ?, ?)", row)
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
+
+    def states(self) -> dict[StateKey, UnitState]:
+        """All that was said with `set_state`, the latest of each key."""
+        now = self._clock()
+        rows = self._rows("SELECT key, value, utc_ns, boot_id, boot_ns FROM unit_state")
+        return {key: UnitState(json.loads(value), Stamp(*stamp).age_s(now)) for key, value, *stamp in rows}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> "EventLog":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _insert(self, event: Event, row: dict[str, Any]) -> None:
+        with translated(self.path), transaction(self._db):
+            was_alert = self._db.execute(
+                "SELECT 1 FROM events WHERE event_id = ? AND severity = 'alert' LIMIT 1", [event.event_id]
+            ).fetchone()
+            event_row = self._db.execute(_INSERT_EVENT, row).lastrowid
+            messages = [(event_row, "events", _priority(event))]
+            if (event.severity == "alert" and not was_alert) or (event.state == "end" and was_alert):
+                messages.append((event_row, "alerts", 0))
+            self._db.conn.executemany("INSERT INTO outbox (event_row, kind, priority) VALUES (?, ?, ?)", messages)
+
+    def _replace(self, error: CorruptError) -> None:
+        kept, undelivered = quarantine(self.path)
+        self._db = self._open()
+        for event in undelivered:
+            self._insert(event, self._row(event))
+        self.losses.append(
+            f"the event log was corrupt and begun anew; the old one is kept as {kept}, {len(undelivered)} undelivered events were carried over"
+        )
+        _LOG.error("%s; %s", error, self.losses[-1])
+
+    def _row(self, event: Event) -> dict[str, Any]:
+        stamp = self._clock()
+        return {name: getattr(event, name) for name in _COLUMNS} | {
+            "payload": wire.event_to_json(event),
+            "committed_utc_ns": stamp.utc_ns,
+            "boot_id": stamp.boot_id,
+            "boot_ns": stamp.boot_ns,
+        }
+
+    def _first_of_latest(self, where: str, values: list[Any], limit: int) -> int:
+        query = f"SELECT min(id) FROM (SELECT id FROM events WHERE {where} ORDER BY id DESC LIMIT ?)"  # noqa: S608 - conditions are ours
+        return int(self._rows(query, [*values, 0, limit])[0][0] or 0)
+
+    def _rows(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
+        with self._lock, translated(self.path):
+            rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
+        return rows
+
+
+def _priority(event: Event) -> int:
+    """Alerts (0 on their own topic, 1) before detections (2) before what follows them (3).
+
+    An end ranks with the updates, not above: it must never overtake one of its own event.
+    """
+    if event.state != "new":
+        return 3
+    return 1 if event.severity == "alert" else 2

@@ -1,0 +1,96 @@
+"""The outbox, as the publisher drains it: the same file, the messages of committed events that wait to be sent."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
+from appliance.store.stamp import Stamp
+from appliance.types import MessageOutcome, OutboxMessage
+
+
+class Outbox:
+    """Pending messages, in order of priority and then of commit. Order within one event always holds."""
+
+    def __init__(
+        self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, clock: Callable[[], Stamp] = Stamp.now
+    ) -> None:
+        self.path = path
+        self._clock = clock
+        # A delivery that a power cut forgets is repeated under the same id; that is cheaper than a sync for each.
+        self._db = open_database(path, synchronous="NORMAL", busy_timeout_s=busy_timeout_s)
+        self._seen_version = -1
+
+    def changed(self) -> bool:
+        """True where another process committed since the last call; costs microseconds, so that it can be polled."""
+        with translated(self.path):
+            version = int(self._db.execute("PRAGMA data_version").fetchone()[0])
+        changed, self._seen_version = version != self._seen_version, version
+        return changed
+
+    def pending(self, limit: int, *, sent: Collection[int] = ()) -> list[OutboxMessage]:
+        """The next messages to send, without those already `sent` and waiting for their acknowledgement."""
+        now = self._clock()
+        query = f"""
+            SELECT outbox.id, kind, event_id, payload, committed_utc_ns, boot_id, boot_ns
+            FROM outbox JOIN events ON events.id = event_row
+            WHERE outcome IS NULL AND outbox.id NOT IN ({", ".join("?" * len(sent))})
+            ORDER BY priority, outbox.id LIMIT ?
+            """  # noqa: S608 - only question marks are put in
+        with translated(self.path):
+            rows: list[tuple[Any, ...]] = self._db.execute(query, [*sent, limit]).fetchall()
+        return [OutboxMessage(row[0], row[1], row[2], row[3], Stamp(*row[4:]).age_s(now)) for row in rows]
+
+    def settle(self, outbox_ids: Collection[int], outcome: MessageOutcome) -> None:
+        """Record, in one transaction, what became of messages."""
+        now_utc_ns = self._clock().utc_ns
+        with translated(self.path), transaction(self._db):
+            self._db.conn.executemany(
+                "UPDATE outbox SET outcome = ?, settled_utc_ns = ? WHERE id = ? AND outcome IS NULL",
+                [(outcome, now_utc_ns, outbox_id) for outbox_id in outbox_ids],
+            )
+
+    def mark_delivered(self, outbox_ids: Collection[int]) -> None:
+        """The broker has acknowledged them."""
+        self.settle(outbox_ids, "delivered")
+
+    def supersede_updates(self) -> int:
+        """Settle pending updates that a later change of their event makes stale; new and end are never passed over.
+
+        For the moment of (re)connection, when nothing is under way. Returns how many.
+        """
+        with translated(self.path), transaction(self._db):
+            return int(
+                self._db.execute(
+                    """
+                    UPDATE outbox SET outcome = 'superseded', settled_utc_ns = ?
+                    WHERE outcome IS NULL AND kind = 'events' AND event_row IN (
+                        SELECT stale.id FROM outbox AS waiting JOIN events AS stale ON stale.id = waiting.event_row
+                        WHERE waiting.outcome IS NULL AND stale.state = 'update' AND EXISTS (
+                            SELECT 1 FROM events AS later
+                            WHERE later.event_id = stale.event_id AND later.sequence > stale.sequence
+                        )
+                    )
+                    """,
+                    [self._clock().utc_ns],
+                ).rowcount
+            )
+
+    def counts(self) -> dict[str, int]:
+        """How many messages are pending, and how many had each outcome."""
+        with translated(self.path):
+            rows = self._db.execute("SELECT coalesce(outcome, 'pending'), count(*) FROM outbox GROUP BY outcome")
+            return {"pending": 0, "delivered": 0, "superseded": 0, "expired": 0} | dict(rows.fetchall())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def __enter__(self) -> "Outbox":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,5 @@
+"""Identity over time: tracks on the sphere."""
+
+from appliance.tracking.tracker import Tracker
+
+__all__ = ["Tracker"]

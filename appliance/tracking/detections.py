@@ -1,0 +1,61 @@
+"""From the network's slots to detections: weak slots fall away, and slots that report the same thing become one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from appliance.angles import unit_vector
+from appliance.tracking.sphere import Vector, arc_deg
+from appliance.types import Float32Array, SceneFrame, SceneObject
+
+SAME_SOURCE_DEG = 12.0
+"""Two reports of one class nearer than this are one source: about twice the scatter of a first-order direction."""
+
+_SIGMA_FLOOR_DEG = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One sounding object in one label frame."""
+
+    direction: Vector
+    """(3,) unit vector in the array frame; horizontal where the array is planar."""
+    sigma_deg: float
+    """1-sigma error of the direction."""
+    scores: Float32Array
+    """(classes,) activity times class probability."""
+    elevation_valid: bool
+    """False where the array cannot tell elevation."""
+
+
+def detections(scene: SceneFrame, least_score: float) -> list[Detection]:
+    """The objects whose best class scores at least `least_score`, strongest first, each source once."""
+    found: list[Detection] = []
+    for candidate in sorted(map(_detection, scene.objects), key=lambda d: -float(d.scores.max())):
+        if candidate.scores.max() < least_score:
+            break
+        twin = next((i for i, other in enumerate(found) if _same_source(candidate, other)), None)
+        if twin is None:
+            found.append(candidate)
+        else:
+            found[twin] = _merged(found[twin], candidate)
+    return found
+
+
+def _detection(slot: SceneObject) -> Detection:
+    doa = slot.doa
+    direction = unit_vector(doa.azimuth_deg, doa.elevation_deg if doa.elevation_valid else 0.0)
+    scores = (slot.activity * slot.class_probs).astype(np.float32)
+    return Detection(direction, max(slot.doa_sigma_deg, _SIGMA_FLOOR_DEG), scores, doa.elevation_valid)
+
+
+def _same_source(a: Detection, b: Detection) -> bool:
+    return bool(a.scores.argmax() == b.scores.argmax()) and arc_deg(a.direction, b.direction) < SAME_SOURCE_DEG
+
+
+def _merged(strong: Detection, weak: Detection) -> Detection:
+    """One detection from two. Slots err alike, so the sigma does not shrink as it would for independent reports."""
+    total = strong.scores.max() * strong.direction + weak.scores.max() * weak.direction
+    scores = np.maximum(strong.scores, weak.scores)
+    sigma_deg = min(strong.sigma_deg, weak.sigma_deg)
+    return Detection(total / np.linalg.norm(total), sigma_deg, scores, strong.elevation_valid)

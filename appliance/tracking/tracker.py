@@ -1,0 +1,77 @@
+"""The tracking loop: predict, detect, associate, update, begin, merge, delete. Time is what the scene says it is."""
+
+import itertools
+
+from appliance.config import TrackingSettings
+from appliance.tracking.association import associate
+from appliance.tracking.detections import SAME_SOURCE_DEG, detections
+from appliance.tracking.sphere import arc_deg
+from appliance.tracking.target import Target
+from appliance.types import SceneFrame, Track
+
+_TOGETHER_S = 1.0
+
+
+class Tracker:
+    """Gives identity to what the network's slots report. State: the living targets; see `reset`."""
+
+    def __init__(self, settings: TrackingSettings) -> None:
+        self._settings = settings
+        self._ids = itertools.count(1)
+        self._targets: list[Target] = []
+        self._together_s: dict[tuple[int, int], float] = {}
+        self._utc_ns: int | None = None
+
+    def reset(self) -> list[Track]:
+        """Give every track up; returns them once more, as deleted. Identities are not used again."""
+        gone = [target.track(deleted=True) for target in self._targets]
+        self._targets, self._together_s, self._utc_ns = [], {}, None
+        return gone
+
+    def update(self, scene: SceneFrame) -> list[Track]:
+        """All tracks after this label frame, oldest first; one that is given up comes exactly once, as deleted."""
+        # A clock that is set back must not make time run backwards.
+        elapsed_s = 0.0 if self._utc_ns is None else max(0.0, (scene.utc_ns - self._utc_ns) * 1e-9)
+        self._utc_ns = scene.utc_ns
+        for target in self._targets:
+            target.predict(elapsed_s)
+        found = detections(scene, self._settings.detection_activity)
+        pairs = associate(self._targets, found, self._settings.gate_deg)
+        joined = {row: found[column] for row, column in pairs}
+        for row, target in enumerate(self._targets):
+            if row in joined:
+                target.hit(joined[row], elapsed_s, scene.utc_ns)
+            else:
+                target.miss(elapsed_s)
+        taken = {column for _, column in pairs}
+        self._targets += [
+            Target(next(self._ids), detection, scene.utc_ns, self._settings)
+            for column, detection in enumerate(found)
+            if column not in taken
+        ]
+        gone = self._merge_twins(elapsed_s) | {target for target in self._targets if target.expired}
+        tracks = [target.track(deleted=target in gone) for target in self._targets]
+        self._targets = [target for target in self._targets if target not in gone]
+        return tracks
+
+    def _merge_twins(self, elapsed_s: float) -> set[Target]:
+        """The younger of each two tracks of one class that have stayed within `SAME_SOURCE_DEG` for a second.
+
+        Two sources that cross come closer than that too, but not for so long.
+        """
+        together_s, gone = {}, set[Target]()
+        for older, younger in itertools.combinations(self._targets, 2):
+            if older in gone or younger in gone or not _alike(older, younger):
+                continue
+            pair = (older.track_id, younger.track_id)
+            together_s[pair] = self._together_s.get(pair, 0.0) + elapsed_s
+            if together_s[pair] >= _TOGETHER_S:
+                older.absorb(younger)
+                gone.add(younger)
+        self._together_s = together_s
+        return gone
+
+
+def _alike(a: Target, b: Target) -> bool:
+    same_class = bool(a.class_probs.argmax() == b.class_probs.argmax())
+    return same_class and arc_deg(a.filter.direction, b.filter.direction) < SAME_SOURCE_DEG

@@ -1,0 +1,185 @@
+"""What flows through the appliance, stage by stage. Frozen, slotted; each field has a sentence with shape and unit."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Array = npt.NDArray[np.float32]
+Complex64Array = npt.NDArray[np.complex64]
+
+TrackStatus = Literal["tentative", "confirmed", "coasting", "deleted"]
+EventState = Literal["new", "update", "end"]
+Severity = Literal["detection", "alert"]
+ClockQuality = Literal["synchronised", "unsynchronised", "replay"]
+MessageKind = Literal["events", "alerts"]
+MessageOutcome = Literal["delivered", "superseded", "expired"]
+
+# What the sensor tells the publisher through the event log. `sensor` is its heartbeat, at least every 10 s:
+# {"hearing": bool, "faults": [a sentence each]}; `health` and `config` are passed on under the topics of these names.
+StateKey = Literal["sensor", "health", "config"]
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """A direction in the array frame."""
+
+    azimuth_deg: float
+    """Counter-clockwise from the front seen from above, [-180, 180)."""
+    elevation_deg: float
+    """Above the array's horizon, [-90, 90]; 0 where the array cannot tell."""
+    elevation_valid: bool = True
+    """False where the array is planar, so that `elevation_deg` says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBlock:
+    """A run of samples straight from the source; channels are already in microphone order."""
+
+    samples: Float32Array
+    """(mics, n), full scale ±1.0."""
+    sample_rate_hz: int
+    """Samples per second of each microphone."""
+    start_sample: int
+    """Index of the first sample since the stream began, lost samples included."""
+    utc_ns: int
+    """UTC of the first sample, nanoseconds since 1970."""
+    gap: bool = False
+    """True where samples were lost (or the stream was reopened) directly before this block."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFrame:
+    """One hop of the front end."""
+
+    values: Float32Array
+    """(features, bands), as `dsp.features.FEATURE_NAMES` orders them."""
+    spectrum: Complex64Array
+    """(4, bins) first-order Ambisonics [W, Y, Z, X] (ACN/SN3D), kept beside the features for masks."""
+    frame_index: int
+    """Hops since the last reset."""
+    utc_ns: int
+    """UTC of the end of the hop."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """What one output slot of the network says for one label frame. A slot is a place in a tensor, not an identity."""
+
+    slot: int
+    """Index of the output slot."""
+    activity: float
+    """Probability that the slot holds a sounding target object, 0..1."""
+    class_probs: Float32Array
+    """(classes,) probability of each class given that the slot is active; what is missing to 1 is *none*."""
+    doa: Direction
+    """Direction of arrival."""
+    doa_sigma_deg: float
+    """The network's own 1-sigma uncertainty of the direction."""
+    mask: Float32Array | None = None
+    """(frames, bands) gain on W, where asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneFrame:
+    """One label frame (100 ms) of the model's output."""
+
+    objects: tuple[SceneObject, ...]
+    """One per slot, in slot order, active or not."""
+    frame_index: int
+    """Label frames since the last reset."""
+    utc_ns: int
+    """UTC of the end of the label frame."""
+    after_gap: bool = False
+    """True for the first frame after lost audio: features and model were reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A sound object with an identity, followed over time on the sphere."""
+
+    track_id: int
+    """Unique within one run of the sensor, counted from 1."""
+    status: TrackStatus
+    """tentative until confirmed, coasting while unheard, deleted once given up (seen exactly once so)."""
+    doa: Direction
+    """Filtered direction."""
+    covariance_deg2: tuple[tuple[float, float], tuple[float, float]]
+    """((azimuth·cos(elevation), cross), (cross, elevation)) variance of the direction in square degrees."""
+    class_probs: Float32Array
+    """(classes,) smoothed probability that an active object of each class is there: activity times class."""
+    first_utc_ns: int
+    """UTC of the first detection."""
+    last_update_utc_ns: int
+    """UTC of the latest detection that was associated."""
+    updated: bool = True
+    """True where this frame brought a detection; False where the track coasts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One state change of one event: what is logged, published and shown. `wire` turns it into JSON and back."""
+
+    event_id: str
+    """ULID, the same over the whole lifecycle; the key for de-duplication together with `sequence`."""
+    sequence: int
+    """0 for new, then counting up with each update and the end."""
+    state: EventState
+    """new | update | end."""
+    class_label: str
+    """Class of the sound, one of the model's classes."""
+    confidence: float
+    """Probability that the class is right, 0..1."""
+    severity: Severity
+    """alert: an operator must act; detection: logged and published, nobody is woken."""
+    track_id: int
+    """The track behind the event."""
+    onset_utc_ns: int
+    """UTC of the first detection of the track."""
+    utc_ns: int
+    """UTC of this state change."""
+    azimuth_deg: float
+    """In the array frame, counter-clockwise from the front, [-180, 180)."""
+    elevation_deg: float
+    """Above the local horizon after the mount's tilt is taken out, [-90, 90]; 0 where not valid."""
+    elevation_valid: bool
+    """False where a planar array cannot tell elevation."""
+    bearing_true_deg: float
+    """Clockwise from true north, [0, 360)."""
+    bearing_sigma_deg: float
+    """1-sigma uncertainty of the bearing, mount included."""
+    clock: ClockQuality
+    """Quality of the UTC times."""
+    after_gap: bool
+    """True where audio was lost shortly before the event began."""
+    site: str
+    """Site name, a topic level."""
+    node: str
+    """Unit name, a topic level."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """One message that waits to be published."""
+
+    outbox_id: int
+    """Key in the outbox."""
+    kind: MessageKind
+    """Topic it goes to: events, the full lifecycle; alerts, what an operator must act on."""
+    event_id: str
+    """ULID of its event."""
+    payload: str
+    """JSON, as `wire` wrote it."""
+    age_s: float
+    """Seconds since its event was committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """What the sensor last said under one key."""
+
+    value: Any
+    """Whatever JSON holds; see `StateKey`."""
+    age_s: float
+    """Seconds since it was said."""

@@ -1,0 +1,121 @@
+"""Event ↔ JSON, as it is logged, published and printed. The contract is `schemas/event.v1.json`.
+
+Nothing is rounded on the way: floats keep their shortest exact form and times their nanoseconds, so that
+`event_from_json(event_to_json(event)) == event`. Only `text`, the sentence for a person, is rounded.
+"""
+
+import dataclasses
+import json
+import re
+from datetime import datetime, timedelta, timezone
+from importlib.resources import files
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from appliance.errors import WireError
+from appliance.types import Event
+
+EVENT_SCHEMA = "acoustic.event.v1"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII | re.IGNORECASE)
+
+# Fields of `Event` that bear another name, or another form, on the wire.
+_TIMES = {"utc_ns": "time", "onset_utc_ns": "onset_time"}
+_RENAMED = {"class_label": "class", **_TIMES}
+_KEYS = {field.name: _RENAMED.get(field.name, field.name) for field in dataclasses.fields(Event)}
+
+MESSAGE_KEYS = ("specversion", "id", "source", "type", "schema", "text", *_KEYS.values())
+"""Every key of a message, in the order in which it is written."""
+
+# `Event` as the wire spells it, to check types strictly: "0.9" is no number.
+_Message: type[BaseModel] = create_model(
+    "_Message",
+    __config__=ConfigDict(strict=True),
+    **{field: (hint, Field(alias=_KEYS[field])) for field, hint in get_type_hints(Event).items()},  # type: ignore[call-overload]
+)
+
+
+def event_to_dict(event: Event) -> dict[str, Any]:
+    """The event as the JSON object of `schemas/event.v1.json`: CloudEvents attributes first, then its own fields.
+
+    Raises `WireError` where a number is not finite, or a time is outside the years 1 to 9999.
+    """
+    message: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": f"{event.event_id}.{event.sequence}",
+        "source": f"/acoustic/v1/{event.site}/{event.node}",
+        "type": f"acoustic.event.{event.state}",
+        "schema": EVENT_SCHEMA,
+        "text": event_text(event),
+    }
+    for field, key in _KEYS.items():
+        value = getattr(event, field)
+        message[key] = utc_text(value) if field in _TIMES else value
+    return message
+
+
+def event_to_json(event: Event) -> str:
+    """One line of JSON; see `event_to_dict`."""
+    try:
+        return json.dumps(event_to_dict(event), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError) as error:
+        raise WireError(f"event {event.event_id}: cannot be written as JSON: {error}") from error
+
+
+def event_from_json(payload: str | bytes) -> Event:
+    """The event in a message; keys it does not know are passed over, as a later minor version may add some.
+
+    Raises `WireError` that names the key where the message is not an event of this version.
+    """
+    try:
+        message = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"message: not JSON: {error}") from None
+    if not isinstance(message, dict) or message.get("schema") != EVENT_SCHEMA:
+        raise WireError(f"message: not an event; `schema` must be {EVENT_SCHEMA!r}")
+    times = {key: utc_ns_of(message[key], key) for key in _TIMES.values() if key in message}
+    try:
+        return Event(**dict(_Message.model_validate(message | times)))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise WireError(f"message: {fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+
+
+def event_text(event: Event) -> str:
+    """What a person would say: "drone, bearing 047° true (± 4°), 92 %"."""
+    name = event.class_label.replace("_", " ")
+    subject = f"{name} no longer heard, last" if event.state == "end" else f"{name},"
+    bearing_deg = round(event.bearing_true_deg) % 360
+    sigma_deg = max(1, round(event.bearing_sigma_deg))
+    return f"{subject} bearing {bearing_deg:03d}° true (± {sigma_deg}°), {round(100 * event.confidence)} %"
+
+
+def utc_text(utc_ns: int) -> str:
+    """RFC 3339 in UTC with all nine digits, so that texts sort as their times do."""
+    seconds, nanoseconds = divmod(utc_ns, 1_000_000_000)
+    try:
+        moment = _EPOCH + timedelta(seconds=seconds)
+    except OverflowError:
+        raise WireError(f"time: {utc_ns} ns since 1970 is outside the years 1 to 9999") from None
+    return f"{moment.strftime('%Y').zfill(4)}{moment.strftime('-%m-%dT%H:%M:%S')}.{nanoseconds:09d}Z"
+
+
+def utc_ns_of(text: object, key: str = "time") -> int:
+    """Nanoseconds since 1970 of an RFC 3339 time in UTC; raises `WireError` that names `key`."""
+    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise WireError(f"message: {key}: {text!r:.60} is not an RFC 3339 time in UTC")
+    whole, fraction = match.groups(default="0")
+    try:
+        moment = datetime.strptime(whole.upper(), "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+    except ValueError as error:
+        raise WireError(f"message: {key}: {error}") from None
+    return (moment - _EPOCH) // timedelta(seconds=1) * 1_000_000_000 + int(fraction.ljust(9, "0"))
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """A JSON Schema (2020-12) of the package by its name, such as "event.v1"."""
+    schema: dict[str, Any] = json.loads((files("appliance") / "schemas" / f"{name}.json").read_text("utf-8"))
+    return schema

@@ -1,0 +1,128 @@
+"""The checks of `appliance-verify` that need the site file: array, card, model, event log, broker.
+
+Prints one line per check and ends with status 1 where one failed. It changes nothing.
+"""
+
+import re
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from appliance.config import SiteSettings, load_site
+from appliance.errors import ApplianceError, BrokerError, ConfigError, DeviceError, StoreError
+from appliance.geometry import load_array
+from appliance.model.meta import find_model, load_meta
+from appliance.publish.credentials import read_password, tls_context
+
+CARDS = Path("/proc/asound")
+PASSWORD_FILE = Path("/etc/appliance/mqtt-password")
+BROKER_TIMEOUT_S = 5.0
+
+
+def array(site: SiteSettings) -> str:
+    """Name and size of the configured array."""
+    geometry = load_array(site.array)
+    return f"{geometry.name}, {geometry.mics} microphones"
+
+
+def card(site: SiteSettings) -> str:
+    """The ALSA card id, once the card is there."""
+    device = site.capture.device or load_array(site.array).device.alsa_card_id
+    if not device:
+        raise ConfigError(
+            f"the array file {site.array} names no card; give [capture] device in the site file (see arecord -L)"
+        )
+    named = re.search(r"CARD=([^,]+)", device)
+    card_id = named[1] if named else device
+    if not (CARDS / card_id).exists():
+        present = ", ".join(sorted(path.name for path in CARDS.glob("*") if path.is_symlink())) or "none"
+        raise DeviceError(
+            f"{card_id} is not plugged in (cards here: {present}); check cable and power, then arecord -L"
+        )
+    return card_id
+
+
+def event_log(site: SiteSettings) -> str:
+    """The event log's file, once its folder is there."""
+    if not site.store.path.parent.is_dir():
+        raise StoreError(f"{site.store.path.parent} is missing; start appliance-sensor once, or correct [store] path")
+    return str(site.store.path)
+
+
+def model(site: SiteSettings) -> str:
+    """Name and precision of the model, once its hash and its front end are found right."""
+    path = find_model(site.model.file)
+    meta = load_meta(path)
+    return f"{path.stem}, {meta.precision}, {len(meta.classes)} classes"
+
+
+def broker(site: SiteSettings) -> str:
+    """The broker's address, once it has accepted this unit's name and password."""
+    settings = site.mqtt
+    if settings.password_file is not None and not settings.password_file.exists():
+        # The credential that systemd makes of it exists only for the running publisher.
+        settings = settings.model_copy(update={"password_file": PASSWORD_FILE})
+    answered = threading.Event()
+    refusal: list[str] = []
+
+    def on_connect(_client: Client, _data: object, _flags: object, reason: object, _properties: object) -> None:
+        if str(reason) != "Success":
+            refusal.append(str(reason))
+        answered.set()
+
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        # Not the unit's own client id: the broker would throw the running publisher out.
+        client_id=f"{site.unit.node}-verify",
+        protocol=MQTTProtocolVersion.MQTTv5 if settings.protocol == "5.0" else MQTTProtocolVersion.MQTTv311,
+    )
+    client.on_connect = on_connect
+    if settings.username is not None:
+        client.username_pw_set(settings.username, read_password(settings))
+    if (context := tls_context(settings)) is not None:
+        client.tls_set_context(context)
+    address = f"{settings.host}:{settings.port}"
+    try:
+        client.connect(settings.host, settings.port, keepalive=settings.keepalive_s)
+    except OSError as error:
+        raise BrokerError(f"{address}: {error}; check [mqtt] host, port, tls and the network") from error
+    client.loop_start()
+    try:
+        if not answered.wait(BROKER_TIMEOUT_S):
+            raise BrokerError(f"{address} does not answer as an MQTT broker; check [mqtt] port and tls")
+        if refusal:
+            raise BrokerError(f"{address} refuses this unit ({refusal[0]}); check [mqtt] username and {PASSWORD_FILE}")
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    return address
+
+
+CHECKS: tuple[Callable[[SiteSettings], str], ...] = (array, card, model, event_log, broker)
+
+
+def main(site_file: Path) -> int:
+    """Run every check; 1 where one failed."""
+    try:
+        site = load_site(site_file)
+    except ApplianceError as error:
+        sys.stdout.write(f"FAIL  site: {error}\n")
+        return 1
+    sys.stdout.write(f"ok    site: {site.unit.site}/{site.unit.node} in {site_file}\n")
+    failed = 0
+    for check in CHECKS:
+        name = check.__name__.replace("_", " ")
+        try:
+            sys.stdout.write(f"ok    {name}: {check(site)}\n")
+        except ApplianceError as error:
+            sys.stdout.write(f"FAIL  {name}: {error}\n")
+            failed = 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,71 @@
+"""Fixtures that are things and not mocks."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from intensity_model import write_intensity_model
+from mqtt import Broker
+from ulid import ULID
+
+from appliance.store import EventLog
+from appliance.types import Event
+
+MakeEvent = Callable[..., Event]
+
+
+@pytest.fixture
+def make_event() -> MakeEvent:
+    """A factory of valid events; keyword arguments replace fields. Without `event_id` each call makes a new event."""
+
+    def make(**changes: object) -> Event:
+        event = Event(
+            event_id=str(ULID()),
+            sequence=0,
+            state="new",
+            class_label="drone",
+            confidence=0.92,
+            severity="alert",
+            track_id=1,
+            onset_utc_ns=1_790_000_000_123_456_789,
+            utc_ns=1_790_000_000_623_456_789,
+            azimuth_deg=-47.25,
+            elevation_deg=12.5,
+            elevation_valid=True,
+            bearing_true_deg=47.25,
+            bearing_sigma_deg=4.2,
+            clock="synchronised",
+            after_gap=False,
+            site="north",
+            node="mast-1",
+        )
+        return dataclasses.replace(event, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def event_log(tmp_path: Path) -> Iterator[EventLog]:
+    """An empty event log on a real file."""
+    with EventLog(tmp_path / "events.db") as log:
+        yield log
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A running Mosquitto on loopback; stop and start it at will."""
+    directory = tmp_path / "broker"
+    directory.mkdir()
+    broker = Broker(directory)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+@pytest.fixture(scope="session")
+def intensity_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real ONNX model with its meta file, made without training: see `intensity_model.py`."""
+    return write_intensity_model(tmp_path_factory.mktemp("model") / "intensity.onnx")

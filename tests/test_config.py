@@ -1,0 +1,137 @@
+"""The site file: documented key by key, and a wrong one ends in one line that names file, key and remedy."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from appliance.config import ClassPolicy, SiteSettings, load_site
+from appliance.errors import ConfigError
+from appliance.firmware import FIRMWARE_DIR
+from appliance.geometry import load_array
+
+EXAMPLE = FIRMWARE_DIR / "sites" / "example.toml"
+README = FIRMWARE_DIR / "README.md"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "north.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def keys(model: type[BaseModel], table: str = "") -> Iterator[tuple[str, str, Any]]:
+    """(table, key, default) of everything a site file may hold."""
+    for name, info in model.model_fields.items():
+        default = info.default
+        if isinstance(default, BaseModel):
+            yield from keys(type(default), name)
+        elif name == "policy":
+            yield from keys(ClassPolicy, "policy.<class>")
+        else:
+            yield table, info.alias or name, default
+
+
+def as_documented(default: Any) -> str:
+    """A default as the README writes it: TOML, or `empty` where the key is left out."""
+    if default is None or default == "":
+        return "empty"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default}`" if isinstance(default, (int, float)) else f'`"{default}"`'
+
+
+def documented_keys() -> dict[tuple[str, str], str]:
+    """{(table, key): default} from the README's tables, one per section of the site file."""
+    found: dict[tuple[str, str], str] = {}
+    table = ""
+    section = README.read_text(encoding="utf-8").split("\n## ")[1]
+    assert section.startswith("The site file")
+    for line in section.splitlines():
+        if heading := re.fullmatch(r"### (?:Top level|`\[(.+)\]`.*)", line):
+            table = heading[1] or ""
+        elif row := re.fullmatch(r"\| `(\w+)` \| ([^|]*) \| ([^|]*) \| (.+) \|", line):
+            assert (table, row[1]) not in found, f"[{table}] {row[1]} stands in the README twice"
+            found[table, row[1]] = row[3].strip()
+    return found
+
+
+def test_every_key_is_documented_with_its_default_and_no_other() -> None:
+    assert documented_keys() == {(table, key): as_documented(default) for table, key, default in keys(SiteSettings)}
+
+
+def test_a_key_that_carries_a_unit_in_its_name_is_documented_with_that_unit() -> None:
+    rows = re.findall(r"^\| `\w+?_(deg_s|deg|s|hz)` \| ([^|]*) \|", README.read_text(encoding="utf-8"), re.M)
+    assert len(rows) >= 10
+    words = {"deg": "degrees", "deg_s": "degrees/s", "s": "s", "hz": "Hz"}
+    assert [unit.strip() for _, unit in rows] == [words[suffix] for suffix, _ in rows]
+
+
+def test_the_example_site_is_a_fresh_unit_with_every_value_at_its_default() -> None:
+    assert load_site(EXAMPLE) == SiteSettings()
+
+
+def test_the_commented_lines_of_the_example_load_once_uncommented(tmp_path: Path) -> None:
+    """A technician removes the `#`; a typing error there would cost a visit."""
+    text = re.sub(r"^#(?! )", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.M)
+    assert text != EXAMPLE.read_text(encoding="utf-8")
+    site = load_site(written(tmp_path, text))
+    assert (site.mqtt.tls, site.mqtt.port) == (True, 8883)
+    assert site.policy["helicopter"].severity == "alert"
+
+
+def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: Path) -> None:
+    site = load_site(written(tmp_path, ""))
+    assert site == SiteSettings()
+    assert load_array(site.array).mics == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[policy.drone]\nactivaton = 0.4", "[policy.drone] activaton: unknown key"),
+        ("[mqtt]\nhots = 'x'", '[mqtt] hots: unknown key; did you mean "host"?'),
+        ("[mount]\nheading_deg = 3", '[mount] heading_deg: unknown key; did you mean "heading_true_deg"?'),
+        ("[mout]\nheading_true_deg = 3", 'mout: unknown key; did you mean "mount"?'),
+        ("[mqtt]\npassword = 'secret'", '[mqtt] password: unknown key; did you mean "password_file"?'),
+        ("[mqtt]\nport = 70000", "[mqtt] port: input should be less than or equal to 65535 (got 70000)"),
+        ("[mount]\nheading_true_deg = 360", "[mount] heading_true_deg: input should be less than 360"),
+        ("[mount]\nheading_true_deg = nan", "[mount] heading_true_deg"),
+        ("[unit]\nsite = 'a/b'", "[unit] site: string should match pattern"),
+        ("[unit]\nnode = '#'", "[unit] node: string should match pattern"),
+        ("[capture]\nbackend = 'alsa'", "[capture] backend: input should be 'sounddevice' or 'pyaudio'"),
+        ("[capture]\nsample_rate_hz = 22050", "must be 16000, 44100 or 48000"),
+        ("[policy.drone]\nthreshold = 0.2", "release must not be above threshold"),
+        ("[policy.drone]\nconfirm_frames = 11", "confirm_frames must not be above window_frames"),
+        ("[tracking]\nconfirm_hits = 0", "[tracking] confirm_hits: input should be greater than or equal to 1"),
+        ("schema = 2", "schema: input should be 1 (got 2)"),
+        ("[mqtt\nhost = 'x'", "not a readable TOML file"),
+    ],
+)
+def test_a_fault_names_file_key_and_remedy_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_site(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert says in message
+    assert "\n" not in message
+    assert caught.value.exit_status == 78
+
+
+def test_a_missing_site_file_says_what_to_copy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such site file; copy firmware_configs/sites/example\.toml there"):
+        load_site(tmp_path / "absent.toml")
+
+
+def test_a_folder_is_no_site_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a readable TOML file"):
+        load_site(tmp_path)
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        SiteSettings().mqtt.host = "elsewhere"

@@ -1,0 +1,258 @@
+"""The sensor process: whole, on a real ALSA PCM with a real model and event log; and its parts where they must fail."""
+
+import contextlib
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MakeEvent
+from plane_waves import at_array, hum
+
+from appliance.daemon.heartbeat import Heartbeat
+from appliance.daemon.sensor import end_cut_off_events
+from appliance.daemon.sink import PatientSink
+from appliance.errors import StoreError
+from appliance.geometry import load_array
+from appliance.pipeline import Moment
+from appliance.store import EventLog
+from appliance.types import SceneFrame, UnitState
+
+ARRAY = "tetrahedron_4cm2"
+_CHUNK_S = 0.1
+_PATIENCE_S = 90.0
+
+
+class Microphones:
+    """A FIFO that an ALSA `file` PCM reads as its hardware: a drone at 40° left, for as long as it is open."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        # Open for both ends, so that neither ALSA nor the test waits for the other to open.
+        self._descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        samples = at_array(hum(2.0, amplitude=0.02), load_array(ARRAY), 40.0, 20.0)
+        self._sound = (samples.T * 32767).astype("<i2")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._play)
+        self._thread.start()
+
+    def _play(self) -> None:
+        chunk, at = round(16000 * _CHUNK_S), 0
+        while not self._over.wait(_CHUNK_S / 2):
+            left = np.roll(self._sound, -at, axis=0)[:chunk].tobytes()
+            at += chunk
+            while left and not self._over.is_set():
+                # Full once nobody listens any more.
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:
+                    self._over.wait(_CHUNK_S / 10)
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        os.close(self._descriptor)
+
+
+class Systemd:
+    """The other end of sd_notify(3)."""
+
+    def __init__(self) -> None:
+        # pytest's own directories are too deep for the path of a socket.
+        self._directory = tempfile.TemporaryDirectory()
+        self.path = Path(self._directory.name) / "notify"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self.path))
+        self._socket.setblocking(False)
+        self._said: list[str] = []
+
+    @property
+    def said(self) -> list[str]:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._said.append(self._socket.recv(4096).decode())
+        return self._said
+
+    def close(self) -> None:
+        self._socket.close()
+        self._directory.cleanup()
+
+
+@pytest.fixture
+def microphones(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "microphones.raw"
+    source = Microphones(path)
+    yield path
+    source.close()
+
+
+@pytest.fixture
+def systemd() -> Iterator[Systemd]:
+    manager = Systemd()
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def sensor(
+    tmp_path: Path, microphones: Path, systemd: Systemd, intensity_model: Path
+) -> Iterator["subprocess.Popen[str]"]:
+    """`appliance run` on the PCM `yard`."""
+    (tmp_path / "asound.conf").write_text(
+        "</usr/share/alsa/alsa.conf>\n"
+        f'pcm.yard {{ type file slave.pcm "null" file "/dev/null" infile "{microphones}" format "raw" }}\n'
+    )
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'array = "{ARRAY}"\n[mount]\nheading_true_deg = 90.0\n'
+        '[capture]\ndevice = "yard"\nchannels = 4\nsample_rate_hz = 16000\nsample_format = "S16_LE"\n'
+        f'[model]\nfile = "{intensity_model}"\n[store]\npath = "{tmp_path / "events.db"}"\n'
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from appliance.cli.main import main; main()", "run", "--site", str(site)],
+        env=os.environ | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "NOTIFY_SOCKET": str(systemd.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline_s, "it never came true"
+        time.sleep(0.1)
+
+
+def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
+    sensor: "subprocess.Popen[str]", systemd: Systemd, tmp_path: Path
+) -> None:
+    db = tmp_path / "events.db"
+    until(db.is_file)
+    with EventLog(db) as log:
+        until(lambda: bool(list(log.read())))
+        (new, *_) = log.read()
+        assert (new.class_label, new.state, new.severity) == ("drone", "new", "alert")
+        assert new.bearing_true_deg == pytest.approx(50.0, abs=3.0)
+        assert new.clock in ("synchronised", "unsynchronised")
+        until(lambda: "health" in log.states() and log.states()["health"].value["frames"] > 20)
+        states = log.states()
+        assert states["sensor"].value == {"hearing": True, "faults": []}
+        health = states["health"].value
+        assert len(health["levels_dbfs"]) == 4
+        assert all(-40.0 < level < -15.0 for level in health["levels_dbfs"])
+        assert health["audio"]["lost_samples"] == 0
+        assert health["open_events"] == 1
+        assert states["config"].value["model"]["name"] == "intensity"
+        assert states["config"].value["mount"]["heading_true_deg"] == 90.0
+        assert "mqtt" not in states["config"].value
+        until(lambda: systemd.said.count("WATCHDOG=1") >= 2)
+        sensor.send_signal(signal.SIGTERM)
+        assert sensor.wait(_PATIENCE_S) == 0
+        assert [event.state for event in log.read()][-1] == "end"
+        assert log.open_events() == []
+        assert log.states()["sensor"].value == {"hearing": False, "faults": ["the sensor was stopped"]}
+    assert systemd.said[0] == "READY=1"
+    assert systemd.said[-1] == "STOPPING=1"
+    assert any(said.startswith("STATUS=hearing") for said in systemd.said)
+
+
+@pytest.fixture
+def corrupt_log(tmp_path: Path) -> Path:
+    """An event log that a failing card has eaten, before the sensor starts."""
+    path = tmp_path / "events.db"
+    path.write_bytes(b"SQLite format 3\x00" + bytes(range(256)) * 32)
+    return path
+
+
+def test_a_corrupt_event_log_does_not_make_the_unit_deaf(corrupt_log: Path, sensor: "subprocess.Popen[str]") -> None:
+    """It is set aside, a new one is begun, and the loss is a fault that the publisher tells."""
+    until(lambda: len(list(corrupt_log.parent.glob("events.db.corrupt*"))) == 1)
+    until(lambda: sqlite3_opens(corrupt_log))
+    with EventLog(corrupt_log) as log:
+        until(lambda: "sensor" in log.states() and log.states()["sensor"].value["hearing"])
+        (fault,) = log.states()["sensor"].value["faults"]
+        assert "corrupt" in fault
+    assert sensor.poll() is None
+
+
+def sqlite3_opens(path: Path) -> bool:
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    except sqlite3.DatabaseError:
+        return False
+
+
+def test_what_an_earlier_run_left_open_is_ended(event_log: EventLog, make_event: MakeEvent) -> None:
+    cut_off, whole = make_event(), make_event()
+    event_log.append(cut_off)
+    event_log.append(make_event(event_id=cut_off.event_id, sequence=1, state="update", confidence=0.5))
+    event_log.append(whole)
+    event_log.append(make_event(event_id=whole.event_id, sequence=1, state="end"))
+    end_cut_off_events(event_log)
+    assert event_log.open_events() == []
+    *_, end = event_log.read(event_id=cut_off.event_id)
+    assert (end.state, end.sequence, end.confidence) == ("end", 2, 0.5)
+    assert len(list(event_log.read(event_id=whole.event_id))) == 2
+
+
+def test_events_wait_in_order_while_the_log_is_locked(tmp_path: Path, make_event: MakeEvent) -> None:
+    path = tmp_path / "events.db"
+    with EventLog(path, busy_timeout_s=0.05) as log:
+        sink = PatientSink(log)
+        events = [make_event(utc_ns=i) for i in range(3)]
+        sink.append(events[0])
+        other = sqlite3.connect(path)
+        other.execute("BEGIN IMMEDIATE")
+        sink.append(events[1])
+        sink.append(events[2])
+        assert "another program holds it" in sink.fault
+        with pytest.raises(StoreError):
+            sink.finished([], 0.0)
+        other.rollback()
+        other.close()
+        sink.finished([], 0.0)
+        assert sink.fault == ""
+        assert list(log.read()) == events
+
+
+def moment(*levels_dbfs: float, step_s: float = 0.01) -> Moment:
+    return Moment(SceneFrame((), 0, 0), (), (), 0.0, levels_dbfs, step_s)
+
+
+def beat(log: EventLog, *moments: Moment, faults: tuple[str, ...] = ()) -> dict[str, UnitState]:
+    with Heartbeat(log, lambda: faults, lambda: {"extra": 1}) as heartbeat:
+        for each in moments:
+            heartbeat.frame(each)
+        heartbeat.speak()
+    return {str(key): state for key, state in log.states().items()}
+
+
+def test_before_the_first_frame_it_does_not_claim_to_hear(event_log: EventLog) -> None:
+    assert beat(event_log)["sensor"].value["hearing"] is False
+
+
+def test_a_dead_microphone_is_a_fault_and_all_dead_is_deaf(event_log: EventLog) -> None:
+    said = beat(event_log, *[moment(-50.0, -120.0)] * 100)
+    assert said["sensor"].value == {"hearing": True, "faults": ["microphone 2 gives digital silence"]}
+    assert beat(event_log, *[moment(-120.0, -120.0)] * 100)["sensor"].value["hearing"] is False
+    assert beat(event_log, *[moment(-120.0, -120.0)] * 99, moment(-60.0, -60.0))["sensor"].value["hearing"] is True
+
+
+def test_health_holds_latency_and_details_and_slowness_is_a_fault(event_log: EventLog) -> None:
+    said = beat(event_log, *[moment(-50.0)] * 98, *[moment(-50.0, step_s=0.2)] * 2, faults=("full disk",))
+    health = said["health"].value
+    assert (health["step_p50_ms"], health["step_p99_ms"], health["extra"]) == (10.0, 200.0, 1)
+    assert said["sensor"].value["faults"] == ["full disk", "too slow: a 100 ms frame takes up to 200 ms"]

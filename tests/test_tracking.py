@@ -1,0 +1,273 @@
+"""Tracks on the sphere: what keeps an identity, what gets a new one, and what never becomes one."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from appliance.angles import arc_distance_deg, unit_vector
+from appliance.config import TrackingSettings
+from appliance.tracking import Tracker
+from appliance.tracking.sphere import SphereFilter, arc_deg, tangent_deg
+from appliance.types import Direction, SceneFrame, SceneObject, Track
+
+DRONE, ENGINE, SHOT = range(3)
+FRAME_NS = 100_000_000
+
+azimuths = st.floats(-180.0, 179.99)
+elevations = st.floats(-90.0, 90.0)
+
+
+def sound(
+    azimuth_deg: float, elevation_deg: float = 10.0, kind: int = DRONE, score: float = 0.9, *, planar: bool = False
+) -> SceneObject:
+    probs = np.full(3, 0.02, np.float32)
+    probs[kind] = 0.95
+    wrapped = (azimuth_deg + 180.0) % 360.0 - 180.0
+    doa = Direction(wrapped, 0.0 if planar else elevation_deg, not planar)
+    return SceneObject(slot=0, activity=score, class_probs=probs, doa=doa, doa_sigma_deg=5.0)
+
+
+class Run:
+    """Feeds a tracker frame by frame and keeps what it said."""
+
+    def __init__(self, **changes: float) -> None:
+        self.tracker = Tracker(TrackingSettings.model_validate(changes))
+        self.history: list[list[Track]] = []
+
+    def frame(self, *objects: SceneObject, after_s: float = 0.1) -> list[Track]:
+        index = len(self.history)
+        self.utc_ns = getattr(self, "utc_ns", 0) + round(after_s * 1e9)
+        tracks = self.tracker.update(SceneFrame(objects, index, self.utc_ns))
+        self.history.append(tracks)
+        return tracks
+
+    def frames(self, scenes: Iterable[Iterable[SceneObject]]) -> list[Track]:
+        for objects in scenes:
+            self.frame(*objects)
+        return self.history[-1]
+
+    def ids(self, *statuses: str) -> set[int]:
+        return {t.track_id for tracks in self.history for t in tracks if not statuses or t.status in statuses}
+
+
+def noise(seed: int, sigma_deg: float = 4.0) -> Iterator[float]:
+    rng = np.random.default_rng(seed)
+    return (float(rng.normal(0.0, sigma_deg)) for _ in itertools.count())
+
+
+def test_confirms_on_the_kth_hit_and_keeps_its_number() -> None:
+    run = Run(confirm_hits=3, confirm_window_frames=5)
+    statuses = [run.frame(sound(30.0))[0].status for _ in range(5)]
+    assert statuses == ["tentative", "tentative", "confirmed", "confirmed", "confirmed"]
+    assert run.ids() == {1}
+
+
+def test_a_single_detection_never_confirms_and_is_deleted_exactly_once() -> None:
+    run = Run()
+    run.frame(sound(30.0))
+    run.frames([] for _ in range(20))
+    assert run.ids("confirmed", "coasting") == set()
+    assert sum(t.status == "deleted" for tracks in run.history for t in tracks) == 1
+    assert run.history[-1] == []
+
+
+def test_weak_slots_are_no_detections() -> None:
+    run = Run(detection_activity=0.5)
+    run.frames([sound(30.0, score=0.4)] for _ in range(10))
+    assert run.ids() == set()
+
+
+def test_smoothes_direction_and_says_how_well_it_knows_it() -> None:
+    run, errors = Run(), noise(1, 5.0)
+    run.frames([sound(50.0 + next(errors))] for _ in range(100))
+    track = run.history[-1][0]
+    settled = [tracks[0].doa.azimuth_deg - 50.0 for tracks in run.history[20:]]
+    assert float(np.std(settled)) < 3.0
+    assert 2.0 < math.sqrt(track.covariance_deg2[0][0]) < 5.0
+    assert track.covariance_deg2[0][1] == 0.0
+
+
+def test_crossing_sources_of_different_classes_keep_their_identities() -> None:
+    run, errors = Run(), noise(2)
+    last = run.frames(
+        [sound(-45.0 + 0.3 * i + next(errors)), sound(45.0 - 0.3 * i + next(errors), kind=ENGINE)] for i in range(300)
+    )
+    first = {t.track_id: int(t.class_probs.argmax()) for t in run.history[5]}
+    assert {t.track_id: int(t.class_probs.argmax()) for t in last} == first
+    assert run.ids() == {1, 2}
+    ends = {int(t.class_probs.argmax()): t.doa.azimuth_deg for t in last}
+    assert ends[DRONE] == pytest.approx(45.0, abs=6.0)
+    assert ends[ENGINE] == pytest.approx(-45.0, abs=6.0)
+
+
+def test_two_sources_of_one_class_are_two_tracks() -> None:
+    run, errors = Run(), noise(3)
+    run.frames([sound(next(errors)), sound(30.0 + next(errors))] for _ in range(100))
+    assert run.ids() == {1, 2}
+
+
+def test_one_of_a_pair_falling_silent_does_not_lend_its_track_to_the_other() -> None:
+    run, errors = Run(), noise(4, 2.0)
+    run.frames([sound(next(errors)), sound(22.0 + next(errors))] for _ in range(30))
+    last = run.frames([sound(22.0 + next(errors))] for _ in range(15))
+    assert [(t.track_id, t.status) for t in last] == [(1, "coasting"), (2, "confirmed")]
+
+
+def test_two_slots_that_report_one_source_are_one_track() -> None:
+    run, errors = Run(), noise(5, 1.5)
+    run.frames([sound(40.0 + next(errors), score=0.8), sound(46.0 + next(errors), score=0.7)] for _ in range(80))
+    assert run.ids() == {1}
+    assert run.history[-1][0].doa.azimuth_deg == pytest.approx(43.0, abs=3.0)
+
+
+def test_tracks_of_one_class_that_drift_together_become_the_older_one() -> None:
+    run = Run()
+    last = run.frames([sound(0.0), sound(max(30.0 - i * 0.5, 4.0))] for i in range(120))
+    assert [t.track_id for t in last] == [1]
+    assert sum(t.track_id == 2 and t.status == "deleted" for tracks in run.history for t in tracks) == 1
+
+
+def test_a_shot_beside_an_engine_is_a_track_of_its_own() -> None:
+    run = Run()
+    run.frames([sound(10.0, kind=ENGINE)] for _ in range(20))
+    run.frames([sound(10.0, kind=SHOT)] for _ in range(3))
+    engine, shot = run.history[-1]
+    assert (engine.track_id, engine.status, int(engine.class_probs.argmax())) == (1, "coasting", ENGINE)
+    assert (shot.track_id, shot.status, int(shot.class_probs.argmax())) == (2, "confirmed", SHOT)
+
+
+def test_returns_from_a_short_silence_as_the_same_track() -> None:
+    run = Run(coast_s=3.0)
+    run.frames([sound(-60.0)] for _ in range(20))
+    run.frames([] for _ in range(25))
+    assert run.history[-1][0].status == "coasting"
+    assert run.history[-1][0].updated is False
+    back = run.frame(sound(-52.0))[0]
+    assert (back.track_id, back.status) == (1, "confirmed")
+
+
+def test_is_deleted_once_after_a_long_silence_and_comes_back_as_another() -> None:
+    run = Run(coast_s=1.0)
+    run.frames([sound(-60.0)] for _ in range(20))
+    run.frames([] for _ in range(15))
+    assert [t.status for tracks in run.history for t in tracks].count("deleted") == 1
+    assert run.frame(sound(-60.0))[0].track_id == 2
+
+
+def test_survives_dropouts_of_every_second_frame() -> None:
+    run, errors = Run(), noise(6)
+    run.frames([sound(20.0 + next(errors))] if i % 2 else [] for i in range(200))
+    assert run.ids() == {1}
+
+
+def test_follows_across_the_seam() -> None:
+    run, errors = Run(), noise(7, 3.0)
+    last = run.frames([sound(160.0 + 0.5 * i + next(errors))] for i in range(100))
+    assert run.ids() == {1}
+    assert last[0].doa.azimuth_deg == pytest.approx(-150.0, abs=6.0)
+
+
+def test_follows_over_the_zenith() -> None:
+    """Straight overhead azimuth turns by 180° at once; on the sphere nothing happens."""
+    run, errors = Run(), noise(8, 3.0)
+    for i in range(120):
+        along_deg = 60.0 + 0.5 * i
+        azimuth_deg, elevation_deg = (0.0, along_deg) if along_deg <= 90.0 else (180.0, 180.0 - along_deg)
+        run.frame(sound(azimuth_deg, elevation_deg + next(errors)))
+    assert run.ids() == {1}
+    doa = run.history[-1][0].doa
+    assert arc_distance_deg(doa.azimuth_deg, doa.elevation_deg, 180.0, 60.5) < 6.0
+
+
+def test_keeps_up_with_a_fast_pass() -> None:
+    """15 m/s at 20 m: 43°/s at the closest point, at 30 % missed frames."""
+    run, errors, rng = Run(), noise(9, 5.0), np.random.default_rng(9)
+    worst = 0.0
+    for i in range(300):
+        truth_deg = math.degrees(math.atan((i / 10.0 - 15.0) * 15.0 / 20.0))
+        tracks = run.frame(*([sound(truth_deg + next(errors))] if rng.random() > 0.3 else []))
+        if i > 20:
+            worst = max(worst, abs(tracks[0].doa.azimuth_deg - truth_deg))
+    assert run.ids() == {1}
+    assert worst < 25.0
+
+
+def test_a_planar_array_gives_azimuth_alone() -> None:
+    run, errors = Run(), noise(10, 3.0)
+    last = run.frames([sound(70.0 + next(errors), planar=True)] for _ in range(50))
+    assert last[0].doa.elevation_valid is False
+    assert last[0].doa.elevation_deg == 0.0
+    assert last[0].covariance_deg2[1][1] == 90.0**2
+    assert last[0].doa.azimuth_deg == pytest.approx(70.0, abs=5.0)
+
+
+def test_class_scores_decay_while_unheard_and_rise_again() -> None:
+    run = Run()
+    heard = run.frames([sound(0.0)] for _ in range(10))[0].class_probs[DRONE]
+    silent = run.frames([] for _ in range(10))[0].class_probs[DRONE]
+    again = run.frames([sound(0.0)] for _ in range(5))[0].class_probs[DRONE]
+    assert heard > 0.8 > again > 0.6 > 0.4 > silent > 0.1
+
+
+def test_a_clock_that_is_set_back_costs_no_track() -> None:
+    run = Run()
+    run.frames([sound(0.0)] for _ in range(10))
+    assert run.frame(sound(0.0), after_s=-3600.0)[0].status == "confirmed"
+    assert run.frame(sound(0.0))[0].track_id == 1
+
+
+def test_reset_gives_every_track_up_and_uses_no_number_again() -> None:
+    run = Run()
+    run.frames([sound(0.0), sound(90.0)] for _ in range(3))
+    assert [(t.track_id, t.status) for t in run.tracker.reset()] == [(1, "deleted"), (2, "deleted")]
+    assert run.frame(sound(0.0))[0].track_id == 3
+
+
+@given(azimuths, elevations, azimuths, elevations)
+def test_the_tangent_leads_to_the_target(a: float, b: float, c: float, d: float) -> None:
+    origin, target = unit_vector(a, b), unit_vector(c, d)
+    if arc_deg(origin, target) > 179.0:
+        return
+    step = tangent_deg(origin, target)
+    assert float(np.linalg.norm(step)) == pytest.approx(arc_distance_deg(a, b, c, d), abs=1e-6)
+    assert float(step @ origin) == pytest.approx(0.0, abs=1e-6)
+
+
+@given(azimuths, elevations, st.lists(st.tuples(st.floats(-20, 20), st.floats(-20, 20)), min_size=1, max_size=30))
+@settings(max_examples=50)
+def test_the_filter_stays_on_the_sphere_and_grows_surer(
+    azimuth_deg: float, elevation_deg: float, errors: list[tuple[float, float]]
+) -> None:
+    """Wherever it starts, poles included: a unit vector, and less doubt with each measurement."""
+    state = SphereFilter(unit_vector(azimuth_deg, elevation_deg), 5.0, 8.0)
+    for across, up in errors:
+        state.predict(0.1)
+        before = state.variance_deg2
+        state.update(unit_vector(azimuth_deg + across, elevation_deg + up), 5.0)
+        assert np.linalg.norm(state.direction) == pytest.approx(1.0)
+        assert 0.0 < state.variance_deg2 < before
+
+
+@given(st.floats(-180, 180), azimuths, st.integers(0, 2**31))
+@settings(max_examples=25, deadline=None)
+def test_turning_the_world_turns_the_tracks_and_nothing_else(turn_deg: float, start_deg: float, seed: int) -> None:
+    """No direction is special: a turned scene gives the same tracks, turned."""
+    plain, turned = Run(), Run()
+    rng = np.random.default_rng(seed)
+    for _ in range(15):
+        objects = [(start_deg + rng.normal(0, 6), rng.normal(0, 6), int(rng.integers(3))) for _ in range(2)]
+        plain_tracks = plain.frame(*[sound(a, e, k) for a, e, k in objects])
+        turned_tracks = turned.frame(*[sound(a + turn_deg, e, k) for a, e, k in objects])
+        assert [(t.track_id, t.status) for t in plain_tracks] == [(t.track_id, t.status) for t in turned_tracks]
+        for a, b in zip(plain_tracks, turned_tracks, strict=True):
+            assert (
+                arc_distance_deg(
+                    a.doa.azimuth_deg + turn_deg, a.doa.elevation_deg, b.doa.azimuth_deg, b.doa.elevation_deg
+                )
+                < 1e-3
+            )
