@@ -16,6 +16,8 @@ from appliance.types import AudioBlock, Complex64Array, FeatureFrame, Float32Arr
 
 FEATURE_NAMES = ("level", "intensity_x", "intensity_y", "intensity_z", "diffuseness", "validity_xy", "validity_z")
 FEATURES = len(FEATURE_NAMES)
+INTENSITY = slice(1, 4)
+"""Where the intensity's x, y and z stand among the features."""
 
 _FIRST_BIN = 3
 _FIRST_ERB_HZ = 500.0

@@ -12,6 +12,7 @@ _PERMUTATIONS = torch.tensor(list(permutations(range(TARGETS))))
 WEIGHTS = {"mask": 1.0, "activity": 1.5, "class": 1.5, "doa": 1.0}
 _SIGMA_WEIGHT = 0.1
 _NONE_WEIGHT = 0.3
+_SOUND_WEIGHT = 0.5
 
 
 def scene_loss(
@@ -20,7 +21,8 @@ def scene_loss(
     """Mean loss over a batch, and its parts for the log.
 
     `outputs` as `DeepAsaEdge` gives them, J = `TARGETS`; `truth` holds `ratio_mask` (N, J + 1, T, bands),
-    `activity` (N, J, L), `class_index` (N, J), `direction` (N, J, L, 3).
+    `activity` (N, J, L), `class_index` (N, J), `direction` (N, J, L, 3), and with `sound_logits` among the
+    outputs `sounds` (N, L, sounds).
     """
     activity, class_index = truth["activity"], truth["class_index"]
     n, targets, labels = activity.shape
@@ -75,4 +77,10 @@ def scene_loss(
     parts["mask"] = parts["mask"] + noise_mask.mean()
     parts["sigma"] = sigma.mean()
     loss = sum((WEIGHTS.get(name, _SIGMA_WEIGHT) * part for name, part in parts.items()), torch.zeros(()))
+    if "sound_logits" in outputs:
+        per_sound = functional.binary_cross_entropy_with_logits(
+            outputs["sound_logits"], truth["sounds"], reduction="none"
+        )
+        parts["sounds"] = per_sound.sum(dim=2).mean()
+        loss = loss + _SOUND_WEIGHT * parts["sounds"]
     return loss, {name: float(part.detach()) for name, part in parts.items()}

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from appliance.dsp.features import BANDS, FEATURES
 from appliance.dsp.stft import HOPS_PER_LABEL
-from appliance.lab.pack import CLASSES
+from appliance.lab.pack import CLASSES, SOUNDS
 
 State = dict[str, Tensor]
 
@@ -145,7 +145,8 @@ class DeepAsaEdge(nn.Module):
 
     T is a multiple of 5. Outputs, with L = T / 5 label frames and J object slots:
     `mask_logits` (N, J + 1, T, bands), `activity_logits` (N, J, L), `class_logits` (N, J, L, C + 1),
-    `doa` (N, J, L, 3) unit vectors, `doa_log_sigma` (N, J, L), natural logarithm of the expected error in radians.
+    `doa` (N, J, L, 3) unit vectors, `doa_log_sigma` (N, J, L), natural logarithm of the expected error in radians;
+    in training also `sound_logits` (N, L, sounds).
     """
 
     def __init__(self, settings: NetworkSettings) -> None:
@@ -176,6 +177,9 @@ class DeepAsaEdge(nn.Module):
         self.head_out = _pointwise(2 * s.head, s.head, relu=True)
         self.label_head = nn.Conv2d(s.head, 1 + s.classes + 1, 1)
         self.doa_head = nn.Conv2d(s.head, 3 + 1 + 1, 1)
+        # Training only: names every sound there is, confusers too, with no permutation in the way. It teaches the
+        # trunk; nothing of it is exported.
+        self.sound_head = nn.Conv2d(2 * s.width, len(SOUNDS), 1)
 
     def initial_state(self, batch: int = 1) -> State:
         """Zeros: nothing heard yet. Names are stable; they are the names in the ONNX graph."""
@@ -221,6 +225,9 @@ class DeepAsaEdge(nn.Module):
             "doa": direction.reshape(shape).permute(0, 1, 3, 2),
             "doa_log_sigma": doa[:, 4].reshape(n, s.objects, labels),
         }
+        if self.training:
+            over_bands = torch.cat([z.mean(dim=3, keepdim=True), z.amax(dim=3, keepdim=True)], dim=1)
+            outputs["sound_logits"] = self.sound_head(over_bands)[..., 0].transpose(1, 2)
         return outputs, new_state
 
     def _masks(self, objects: Tensor, skip: Tensor) -> Tensor:

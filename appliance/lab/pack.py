@@ -31,6 +31,31 @@ CLASSES = (
 )
 """What the network names. Every other sound of the pack teaches *none*."""
 
+CONFUSERS = (
+    "ambience",
+    "animal_other",
+    "bells",
+    "birds",
+    "crickets",
+    "fire",
+    "hand_saw",
+    "human_other",
+    "impact_other",
+    "insects_frogs",
+    "machine_hum",
+    "music",
+    "rain",
+    "thunder",
+    "train",
+    "vehicle_horn",
+    "water",
+    "wind",
+)
+"""What teaches *none*."""
+
+SOUNDS = (*CLASSES, *CONFUSERS)
+"""All that a scene may hold, told apart by the auxiliary loss alone."""
+
 _PACK_CLASS = {"chainsaw_power_tool": "power_tool", "explosion_fireworks": "explosion", "siren_alarm": "siren"}
 # Voices under another name: neither a clean example of *none* nor of *speech*.
 _AMBIGUOUS_SUBCLASSES = {"children_playing", "laughing"}

@@ -5,17 +5,17 @@ reverberation and ambience as isotropic fields, wind and self-noise as fields th
 The test suite and the judge render in the time domain, so that this approximation never judges itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import soxr
 
 from appliance.angles import unit_vector
-from appliance.dsp.features import BANDS, SlowLevel, band_features, band_sum
+from appliance.dsp.features import BANDS, INTENSITY, SlowLevel, band_features, band_sum
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, bin_frequencies_hz, stft
 from appliance.lab.fields import EncodedArray, ambient_level, draw_array, wind_level
-from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, Clip, load_clips, read_clip
+from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS, Clip, load_clips, read_clip
 from appliance.lab.synth_drones import synth_drone
 from appliance.types import Complex64Array, Float32Array
 
@@ -58,6 +58,8 @@ class Scene:
     """(J,), index into `CLASSES`; -1 for an empty slot."""
     direction: Float32Array
     """(J, L, 3) unit vectors; horizontal for planar arrays."""
+    sounds: Float32Array
+    """(L, sounds of `SOUNDS`) 0 or 1: every sound there is, confusers and the bed too."""
 
 
 class SceneMaker:
@@ -92,7 +94,8 @@ class SceneMaker:
         rng = np.random.default_rng(list(seed))
         settings = self.settings
         array = self._arrays[rng.integers(len(self._arrays))]
-        bed = self._noise(rng, array)
+        bed_label = str(rng.choice(DIFFUSE_CLASSES))
+        bed = self._noise(rng, array, bed_label)
         noise_energy = _in_band_energy(bed[:, 0])
         snr_db = (_blend(_EASY_SNR_DB, settings.snr_db[0], difficulty), settings.snr_db[1])
         confuser_snr_db = (settings.confuser_snr_db[0], _blend(0.0, settings.confuser_snr_db[1], difficulty))
@@ -106,6 +109,8 @@ class SceneMaker:
         activity = np.zeros((TARGETS, labels), np.float32)
         class_index = np.full(TARGETS, -1, np.int64)
         direction = np.zeros((TARGETS, labels, 3), np.float32)
+        sounds = np.zeros((labels, len(SOUNDS)), np.float32)
+        sounds[:, SOUNDS.index(bed_label)] = 1.0
         mixture = bed
         for slot in range(targets):
             label = str(rng.choice(CLASSES, p=self._class_weights))
@@ -117,8 +122,11 @@ class SceneMaker:
             stems[slot] = band_sum(_power(gain * wet[:, 0]))
             activity[slot], class_index[slot] = active, CLASSES.index(label)
             direction[slot] = path
+            sounds[active > 0, SOUNDS.index(label)] = 1.0
         for _ in range(confusers):
-            dry, active = self._source(rng, str(rng.choice(self._confusers)))
+            label = str(rng.choice(self._confusers))
+            dry, active = self._source(rng, label)
+            sounds[active > 0, SOUNDS.index(label)] = 1.0
             wet = self._propagate(rng, array, dry, self._path(rng, labels))
             mixture = mixture + wet * _gain_for_snr(wet[:, 0], active, noise_energy, rng.uniform(*confuser_snr_db))
         if array.planar:
@@ -128,7 +136,7 @@ class SceneMaker:
         stems[TARGETS] = np.maximum(band_sum(_power(mixture[:, 0])) - stems.sum(axis=0), 0.0)
         features = band_features(mixture, array.validity, SlowLevel())
         ratio = stems / np.maximum(stems.sum(axis=0), 1e-12)
-        return Scene(np.ascontiguousarray(features.transpose(1, 0, 2)), ratio, activity, class_index, direction)
+        return Scene(np.ascontiguousarray(features.transpose(1, 0, 2)), ratio, activity, class_index, direction, sounds)
 
     def _white_noise(self, rng: np.random.Generator) -> Complex64Array:
         """(4, hops, bins) unit complex noise from the bank."""
@@ -146,9 +154,9 @@ class SceneMaker:
             field[:, channel] = total * level
         return field
 
-    def _noise(self, rng: np.random.Generator, array: EncodedArray) -> Complex64Array:
-        """Ambience, wind and self-noise (hops, 4, bins)."""
-        spectrum, _ = self._source(rng, str(rng.choice(DIFFUSE_CLASSES)))
+    def _noise(self, rng: np.random.Generator, array: EncodedArray, label: str) -> Complex64Array:
+        """Ambience of this label, wind and self-noise (hops, 4, bins)."""
+        spectrum, _ = self._source(rng, label)
         level = ambient_level(rng, spectrum)
         level /= np.sqrt(_mean_in_band(level**2)) + 1e-12
         # A floor under the recorded bed: its silent parts and codec cut-offs are not how the field is.
@@ -269,6 +277,18 @@ class SceneMaker:
             tail[hop] = decay * (tail[hop - 1] + energy[hop - 1])
         ratio = 10.0 ** (-rng.uniform(0.0, 18.0) / 10.0) * energy.sum() / (tail.sum() + 1e-12)
         return self._field(rng, array.diffuse_root, np.sqrt(np.float32(ratio) * tail / 2.0))
+
+
+def turned(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The same scene turned about the vertical by any angle and, half of the time, mirrored."""
+    angle, mirror = rng.uniform(-np.pi, np.pi), rng.choice([-1.0, 1.0])
+    turn = np.array(
+        [[np.cos(angle), -mirror * np.sin(angle), 0.0], [np.sin(angle), mirror * np.cos(angle), 0.0], [0.0, 0.0, 1.0]],
+        np.float32,
+    )
+    features = scene.features.copy()
+    features[INTENSITY] = np.tensordot(turn, scene.features[INTENSITY], axes=1)
+    return replace(scene, features=features, direction=scene.direction @ turn.T)
 
 
 def _blend(easy: float, hard: float, difficulty: float) -> float:

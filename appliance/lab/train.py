@@ -1,6 +1,7 @@
 """Train DeepASA-Edge on scenes drawn on the fly. Readable in one sitting.
 
-Every batch depends on (seed, step) alone, so a run resumes at the exact step. The rate is warmed up, constant, and
+Every batch depends on (seed, step) alone, so a run resumes at the exact step. Scenes cost as much as learning from them,
+so each is used twice: new, and again some steps later, turned another way (data echoing, arXiv 1907.05550). The rate is warmed up, constant, and
 falls linearly to zero over the last part, which does what averaging the weights would. (An exponential average was
 tried: on the plateau it scores worse than the weights themselves, since batch normalisation's statistics lag behind.)
 """
@@ -9,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from appliance.lab.commit import current_commit
 from appliance.lab.losses import scene_loss
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
-from appliance.lab.scenes import Scene, SceneMaker, SceneSettings
+from appliance.lab.scenes import Scene, SceneMaker, SceneSettings, turned
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class TrainSettings:
 
     seed: int = 0
     batch: int = 16
+    fresh: int = 8
+    """New scenes in a batch; the others were new `_ECHO_AFTER` steps ago."""
     steps: int = 10_000
     learning_rate: float = 2e-3
     warmup_steps: int = 200
@@ -45,6 +49,9 @@ class TrainSettings:
 
 Batch = dict[str, Tensor]
 
+_ECHO_AFTER = 60
+"""Steps from a scene's first use to its second: a multiple of 1 to 6 workers, so that the same one remembers it."""
+
 
 class SceneBatches(IterableDataset[Batch]):
     """Batches by step number; worker i of W makes those with step ≡ i (mod W)."""
@@ -56,18 +63,29 @@ class SceneBatches(IterableDataset[Batch]):
         torch.set_num_threads(1)
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        maker = SceneMaker(self._settings.scenes, self._settings.seed * 1000 + number)
-        for step in range(self._first_step + number, self._settings.steps, workers):
-            seeds = [(self._settings.seed, step, index) for index in range(self._settings.batch)]
+        settings = self._settings
+        maker = SceneMaker(settings.scenes, settings.seed * 1000 + number)
+
+        @lru_cache(maxsize=settings.batch * (_ECHO_AFTER + workers) // workers)
+        def drawn(step: int, index: int) -> Scene:
             # Never all hard: what cannot be told in a din still has to be learned from what can.
-            hardest = min(1.0, step / max(1, self._settings.curriculum_steps))
-            shares = np.random.default_rng([self._settings.seed, step]).uniform(0.1, 1.0, len(seeds))
-            yield collate([maker.scene(seed, hardest * share) for seed, share in zip(seeds, shares, strict=True)])
+            hardest = min(1.0, step / max(1, settings.curriculum_steps))
+            share = np.random.default_rng([settings.seed, step, index]).uniform(0.1, 1.0)
+            return maker.scene((settings.seed, step, index), hardest * share)
+
+        for step in range(self._first_step + number, settings.steps, workers):
+            echoed = max(0, step - _ECHO_AFTER)
+            scenes = [
+                drawn(step if index < settings.fresh else echoed, index % settings.fresh)
+                for index in range(settings.batch)
+            ]
+            turns = np.random.default_rng([settings.seed, step])
+            yield collate([turned(scene, turns) for scene in scenes])
 
 
 def collate(scenes: list[Scene]) -> Batch:
     """Stack scenes into tensors named as `Scene`'s fields, with a batch dimension."""
-    names = ("features", "ratio_mask", "activity", "class_index", "direction")
+    names = ("features", "ratio_mask", "activity", "class_index", "direction", "sounds")
     return {name: torch.from_numpy(np.stack([getattr(scene, name) for scene in scenes])) for name in names}
 
 
@@ -79,8 +97,21 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
     return settings.learning_rate * rise * fall
 
 
-def train(settings: TrainSettings, folder: Path, *, workers: int = 1, threads: int = 1, log: Any = print) -> Path:
-    """Train, or go on from `folder`/last.pt; the path of the last checkpoint comes back."""
+def train(
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    workers: int = 1,
+    threads: int = 1,
+    fuse: bool = False,
+    log: Any = print,
+) -> Path:
+    """Train, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
+
+    `start` is the checkpoint that a new folder begins from, its steps counted. `fuse` compiles the network first: two to
+    three minutes, then a fifth faster.
+    """
     from appliance.lab.validate import validate
 
     torch.set_num_threads(threads)
@@ -90,12 +121,14 @@ def train(settings: TrainSettings, folder: Path, *, workers: int = 1, threads: i
     network = DeepAsaEdge(settings.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     step, seconds = 0, 0.0
-    if last.exists():
-        saved = torch.load(last, weights_only=True)
+    origin = last if last.exists() else start
+    if origin is not None:
+        saved = torch.load(origin, weights_only=True)
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         step, seconds = saved["step"], saved["seconds"]
-        log(f"resumed {last} at step {step}")
+        log(f"going on from {origin} at step {step}")
+    run = torch.compile(network, dynamic=False) if fuse else network
     batches = iter(DataLoader(SceneBatches(settings, step), batch_size=None, num_workers=workers, prefetch_factor=4))
     fresh = network.initial_state(settings.batch)
     state = fresh
@@ -106,7 +139,7 @@ def train(settings: TrainSettings, folder: Path, *, workers: int = 1, threads: i
         network.train()
         features = batch["features"].to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            outputs, heard = network(features, state)
+            outputs, heard = run(features, state)
         outputs = {name: output.float() for name, output in outputs.items()}
         loss, parts = scene_loss(outputs, batch, batch["features"])
         optimiser.zero_grad(set_to_none=True)
