@@ -79,7 +79,7 @@ def evaluate(models: Sequence[Path], suite: Suite, *, workers: int = 2, log: Log
     log(
         f"{suite.name}: {len(recipes)} scenes of {_hours(recipes):.2f} h; thresholds on {_hours(quiet):.2f} h of fold 4"
     )
-    baselines = calibrated(_each(quiet_scores, quiet, workers, log))
+    baselines = calibrated(each(quiet_scores, quiet, workers, log))
     systems: tuple[System, ...] = (*networks, *baselines)
     judged = judge(recipes, systems, workers=workers, log=log)
     return {
@@ -101,7 +101,7 @@ def judge(
 ) -> dict[str, list[JudgedScene]]:
     """Every scene heard by every system, in the order of the recipes."""
     scenes: dict[str, list[JudgedScene]] = {system.name: [] for system in systems}
-    for judged in _each(partial(_judge_recipe, tuple(systems)), list(recipes), workers, log):
+    for judged in each(partial(_judge_recipe, tuple(systems)), list(recipes), workers, log):
         for name, scene in zip(scenes, judged, strict=True):
             scenes[name].append(scene)
     return scenes
@@ -112,7 +112,7 @@ def _judge_recipe(systems: Sequence[System], recipe: Recipe) -> list[JudgedScene
     return [judge_scene(recipe, scene.sources, hear(scene.samples, geometry, system)) for system in systems]
 
 
-def _each(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log) -> Iterator[Result]:
+def each(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log) -> Iterator[Result]:
     """Results in the order of tasks; one worker is this process itself."""
     if workers == 1:
         yield from map(function, tasks)
