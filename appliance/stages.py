@@ -39,7 +39,7 @@ def build_stages(
 ) -> Stages:
     """Fresh stages; raises `ConfigError` (naming `site_file`) where [policy] does not fit the model."""
     try:
-        policies = policies_for(model.classes, settings.policy)
+        policies = policies_for(model.classes, model.thresholds, settings.policy)
     except ConfigError as error:
         raise ConfigError(f"{site_file}: {error}" if site_file else str(error)) from None
     policy = EventPolicy(model.classes, policies, unit=settings.unit, mount=settings.mount, ulids=ulids, clock=clock)

@@ -26,7 +26,7 @@ class Run:
     def __init__(self, mount: MountSettings | None = None, **changes: ClassPolicy) -> None:
         self.policy = EventPolicy(
             CLASSES,
-            policies_for(CLASSES, changes),
+            policies_for(CLASSES, {}, changes),
             unit=UnitSettings(site="north", node="mast-1"),
             mount=mount or MountSettings(heading_sigma_deg=0.0),
             ulids=seeded_ulids(b"test"),
@@ -300,21 +300,28 @@ def test_seeded_ids_repeat_random_ids_do_not_and_both_carry_the_time() -> None:
 
 
 def test_a_site_changes_single_keys_of_a_class() -> None:
-    policies = policies_for(CLASSES, {"drone": ClassPolicy(threshold=0.7)})
+    policies = policies_for(CLASSES, {}, {"drone": ClassPolicy(threshold=0.7)})
     assert policies["drone"] == DEFAULT_POLICIES["drone"].model_copy(update={"threshold": 0.7})
     assert policies["gunshot"] == DEFAULT_POLICIES["gunshot"]
-    assert policies_for(["owl"], {})["owl"] == ClassPolicy()
+    assert policies_for(["owl"], {}, {})["owl"] == ClassPolicy()
+
+
+def test_a_threshold_of_the_model_takes_the_place_of_the_default_and_the_site_has_the_last_word() -> None:
+    policies = policies_for(CLASSES, {"drone": 0.9, "gunshot": 0.2}, {"drone": ClassPolicy(threshold=0.7)})
+    assert policies["drone"].threshold == 0.7
+    assert policies["gunshot"].threshold == 0.2
+    assert policies["gunshot"].release < 0.2  # hysteresis stays
 
 
 def test_an_unknown_class_names_the_likely_one() -> None:
     with pytest.raises(ConfigError, match=r'\[policy.dron\]: unknown class; did you mean "drone"\?'):
-        policies_for(CLASSES, {"dron": ClassPolicy()})
+        policies_for(CLASSES, {}, {"dron": ClassPolicy()})
 
 
 def test_a_key_that_contradicts_the_class_default_is_refused() -> None:
     """confirm_frames fits `ClassPolicy`'s own window of 10, not the gunshot's of 5."""
     with pytest.raises(ConfigError, match=r"\[policy.gunshot\]: confirm_frames must not be above window_frames"):
-        policies_for(CLASSES, {"gunshot": ClassPolicy(confirm_frames=9)})
+        policies_for(CLASSES, {}, {"gunshot": ClassPolicy(confirm_frames=9)})
 
 
 frames = st.lists(

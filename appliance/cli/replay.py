@@ -67,7 +67,7 @@ def replay(
                 raise ConfigError(
                     f"{dcase_csv}: --dcase-csv: cannot be written ({error.strerror}); give another path"
                 ) from None
-            policies = policies_for(scene_model.classes, settings.policy)
+            policies = policies_for(scene_model.classes, scene_model.thresholds, settings.policy)
             observers.append(DcaseCsv(out, scene_model.classes, policies, _START_UTC_NS))
         summary = run(source, stages.extractor, stages.model, stages.tracker, stages.policy, sink, observers)
     if not jsonl:

@@ -20,6 +20,8 @@ _CALL = ClassPolicy(
 _SUSTAINED = ClassPolicy(
     threshold=0.5, release=0.3, release_s=3.0, confirm_frames=8, window_frames=15, cooldown_s=10.0, update_s=2.0
 )
+_RELEASE_SHARE = 0.75
+"""Hysteresis: an event is released below this share of a threshold that is low."""
 _ALERT: dict[str, object] = {"severity": "alert"}
 
 DEFAULT_POLICIES: Mapping[str, ClassPolicy] = {
@@ -40,8 +42,10 @@ DEFAULT_POLICIES: Mapping[str, ClassPolicy] = {
 """By the class names of the shipped models; any other class keeps `ClassPolicy`'s own defaults."""
 
 
-def policies_for(classes: Sequence[str], changes: Mapping[str, ClassPolicy]) -> dict[str, ClassPolicy]:
-    """The policy of each class of the model: the default, with the keys that the site file sets.
+def policies_for(
+    classes: Sequence[str], thresholds: Mapping[str, float], changes: Mapping[str, ClassPolicy]
+) -> dict[str, ClassPolicy]:
+    """The policy of each class of the model: the default, at the model's own threshold, with what the site file sets.
 
     Raises `ConfigError` that names the table and the likely class where the model knows no such class, or where a key
     contradicts one that the class has by default.
@@ -51,11 +55,14 @@ def policies_for(classes: Sequence[str], changes: Mapping[str, ClassPolicy]) -> 
             near = difflib.get_close_matches(name, list(classes), n=1, cutoff=0.5)
             hint = f'did you mean "{near[0]}"?' if near else f"the model knows {', '.join(classes)}"
             raise ConfigError(f"[policy.{name}]: unknown class; {hint}")
-    return {name: _changed(name, changes.get(name)) for name in classes}
+    return {name: _changed(name, thresholds.get(name), changes.get(name)) for name in classes}
 
 
-def _changed(name: str, change: ClassPolicy | None) -> ClassPolicy:
+def _changed(name: str, threshold: float | None, change: ClassPolicy | None) -> ClassPolicy:
     default = DEFAULT_POLICIES.get(name, ClassPolicy())
+    if threshold is not None:
+        release = min(default.release, _RELEASE_SHARE * threshold)
+        default = default.model_copy(update={"threshold": threshold, "release": release})
     if change is None:
         return default
     keys = {key: getattr(change, key) for key in change.model_fields_set}

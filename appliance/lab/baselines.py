@@ -9,7 +9,7 @@ and the policy of the field apply; thresholds are set by `lab.calibrate` on reco
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -165,6 +165,7 @@ class _BaselineModel:
     """A detector in the network's place: one slot, one class."""
 
     classes = ("drone",)
+    thresholds: Mapping[str, float] = {}
     frames_per_step = HOPS_PER_LABEL
 
     def __init__(self, detector: type[SrpEnergy] | type[HarmonicComb], geometry: ArrayGeometry, threshold: float):

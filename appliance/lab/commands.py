@@ -57,6 +57,21 @@ def export(
 
 
 @app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="Name or path of an exported model.")],
+    minutes: Annotated[int, typer.Option(min=1, help="Length of each of the two parts without drones.")] = 30,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
+) -> None:
+    """Find each class's threshold on scenes of fold 4 and write them into the model's meta file."""
+    from appliance.lab.tune import tune as tune_model
+    from appliance.model.meta import find_model
+
+    print("class            threshold  recall  false alarms/h")
+    for label, (threshold, recall, per_hour) in tune_model(find_model(model), minutes=minutes, workers=workers).items():
+        print(f"{label:16s} {threshold:9.2f} {recall:7.2f} {per_hour:15.1f}")
+
+
+@app.command()
 def evaluate(
     models: Annotated[
         list[str] | None, typer.Argument(help="Names or paths; empty: the shipped INT8 and FP32.")

@@ -1,7 +1,7 @@
 """One system hears one scene through `pipeline.run`: what it announced, tracked and scored, kept for the judge."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import EventPolicy, policies_for, seeded_ulids
 from appliance.geometry import ArrayGeometry
 from appliance.lab.render import LABEL_SAMPLES
-from appliance.pipeline import Extractor, Model, Moment, run
+from appliance.pipeline import Extractor, Model, Moment, Observer, run
 from appliance.tracking import Tracker
 from appliance.types import AudioBlock, Event, Float32Array
 
@@ -27,6 +27,10 @@ class ClassModel(Model, Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names, in the order of its probabilities."""
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Class → probability from which it counts as heard; a class that is missing keeps the policy's own."""
 
 
 class System(Protocol):
@@ -142,20 +146,22 @@ class _Collector:
         self.events += [(stream_s, event) for event in events]
 
 
-def hear(samples: Float32Array, geometry: ArrayGeometry, system: System) -> HeardScene:
+def hear(
+    samples: Float32Array, geometry: ArrayGeometry, system: System, observers: Sequence[Observer] = ()
+) -> HeardScene:
     """Run the pipeline of the field on samples (mics, n) with the settings that a unit has by default."""
     settings = SiteSettings()
     extractor, model = system.stages(geometry)
     policy = EventPolicy(
         model.classes,
-        policies_for(model.classes, settings.policy),
+        policies_for(model.classes, model.thresholds, settings.policy),
         unit=settings.unit,
         mount=settings.mount,
         ulids=seeded_ulids(b"judge"),
         clock=lambda: "replay",
     )
     collector = _Collector(model.classes)
-    run(MemorySource(samples), extractor, model, Tracker(settings.tracking), policy, collector, [collector])
+    run(MemorySource(samples), extractor, model, Tracker(settings.tracking), policy, collector, [collector, *observers])
     return HeardScene(
         tuple(collector.events),
         tuple(collector.frames),

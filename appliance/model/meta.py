@@ -34,6 +34,8 @@ class ModelMeta(BaseModel):
     bands: int
     states: dict[str, tuple[int, ...]]
     """Name → shape of each state tensor; the graph returns it as `next_<name>`."""
+    thresholds: dict[str, float] = {}
+    """Class → probability from which it counts as heard, tuned for these weights (`appliance lab tune`)."""
     training: dict[str, Any] = {}
     scores: dict[str, Any] = {}
 

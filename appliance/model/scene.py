@@ -23,6 +23,7 @@ class SceneModel:
     def __init__(self, session: onnxruntime.InferenceSession, meta: ModelMeta) -> None:
         self.meta = meta
         self.classes = meta.classes
+        self.thresholds = meta.thresholds
         self.frames_per_step = meta.hops_per_step
         self.provider: str = session.get_providers()[0]
         self._session = session

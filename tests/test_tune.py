@@ -1,0 +1,46 @@
+"""Thresholds come from what tracks reached, and the cost of a false alarm is what it says."""
+
+import numpy as np
+
+from appliance.config import ClassPolicy
+from appliance.lab.baselines import BaselineSystem
+from appliance.lab.perimeter import perimeter_suite
+from appliance.lab.recipe import Recipe
+from appliance.lab.tune import Reached, _kth_of_n, best_threshold, reached, thresholds
+
+
+def test_a_track_reaches_what_k_of_n_frames_reach() -> None:
+    policy = ClassPolicy(confirm_frames=2, window_frames=3)
+    assert _kth_of_n(np.array([0.1, 0.9, 0.2, 0.8, 0.1], np.float32), policy) == np.float32(0.8)
+    assert _kth_of_n(np.array([0.9, 0.1, 0.1, 0.8], np.float32), policy) == np.float32(0.1)
+    assert _kth_of_n(np.array([0.7, 0.6], np.float32), policy) == np.float32(0.6)  # a short track has its first frames
+    assert _kth_of_n(np.array([0.7], np.float32), policy) == 0.0
+
+
+def test_the_threshold_parts_hits_from_false_alarms() -> None:
+    threshold = best_threshold([0.9, 0.85, 0.95], [0.4, 0.5, 0.6], hours=0.1)
+    assert 0.6 < threshold <= 0.85
+
+
+def test_rare_false_alarms_cost_little_and_frequent_ones_much() -> None:
+    hits, false_alarms = [0.5, 0.5, 0.9, 0.9], [0.6]
+    assert best_threshold(hits, false_alarms, hours=10.0) <= 0.5
+    assert best_threshold(hits, false_alarms * 10, hours=0.5) > 0.6
+
+
+def test_all_scenes_count() -> None:
+    scenes = [
+        Reached(1800.0, {"drone": [0.8]}, {"drone": [0.5]}),
+        Reached(1800.0, {"drone": [0.9]}, {"dog": [0.9] * 30}),
+    ]
+    chosen = thresholds(scenes)
+    assert chosen["drone"] <= 0.8
+    assert chosen["dog"] > 0.9
+
+
+def test_a_drone_heard_where_it_is_is_a_hit_and_its_track_no_false_alarm() -> None:
+    recipe = next(iter(perimeter_suite(3, per_snr=1, folds=(4,))))
+    assert isinstance(recipe, Recipe)
+    outcome = reached(BaselineSystem("srp-energy", -100.0), recipe)  # a detector that is always sure of a drone
+    assert len(outcome.hits["drone"]) == 1
+    assert outcome.hits["drone"][0] > 0.9
