@@ -79,6 +79,8 @@ class ModelSettings(Table):
 
     file: str = "deepasa-edge-tiny-int8"
     """Name of a shipped model or path of an .onnx file; its .meta.json lies beside it."""
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "cpu"
+    """What runs it; `auto` times all that this ONNX Runtime has and takes the fastest that is right."""
 
 
 class TrackingSettings(Table):

@@ -81,7 +81,10 @@ def _hear(
     settings: SiteSettings, log: EventLog, console: Console, model: str | None, *, realtime: bool
 ) -> list[SentEvent]:
     """Replay through the pipeline of the field; what was sent, and when."""
-    geometry, scene_model = load_array(settings.array), SceneModel.load(model or settings.model.file)
+    geometry, scene_model = (
+        load_array(settings.array),
+        SceneModel.load(model or settings.model.file, provider=settings.model.provider),
+    )
     stages = build_stages(settings, geometry, scene_model, ulids=seeded_ulids(b"demo"), clock=lambda: "replay")
     keeper = _Keeper()
     with (

@@ -38,7 +38,7 @@ def listen(
     """
     settings = load_site(site) if site else SiteSettings()
     geometry = load_array(array or settings.array)
-    scene_model = SceneModel.load(model or settings.model.file)
+    scene_model = SceneModel.load(model or settings.model.file, provider=settings.model.provider)
     stages = build_stages(settings, geometry, scene_model, ulids=random_ulids(), clock=clock_quality, site_file=site)
     with contextlib.ExitStack() as stack:
         source: AudioSource

@@ -19,10 +19,11 @@ COMMANDS = {
     "events": "List, filter and export the event log.",
     "listen": "Watch the microphones, or a recording, in a live terminal view.",
     "demo": "Replay a recording with known truth through everything, down to an MQTT subscriber.",
+    "model": "Prove that the models are whole and run here.",
     "bench": "Time the shipped models on this machine.",
     "arrays": "List the microphone arrays that are known, or show one.",
 }
-"""Command → what `appliance --help` says of it; the function of that name in `cli/<command>.py` is the command."""
+"""Command → what `appliance --help` says of it; `cli/<command>.py` is the command."""
 
 
 _PLUGIN_HELP = "The laboratory: train, export and judge models (needs `make lab`)."
@@ -45,13 +46,20 @@ class _Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that is called, imported now."""
         if args[0] in COMMANDS:
-            module = importlib.import_module(f"appliance.cli.{args[0]}")
-            one = typer.Typer(add_completion=False)
-            one.command(args[0])(getattr(module, args[0]))
-            self.commands[args[0]] = typer.main.get_command(one)
+            self.commands[args[0]] = _command(args[0])
         elif args[0] in _plugins():
             self.commands[args[0]] = _plugin(args[0])
         return super().resolve_command(ctx, args)
+
+
+def _command(name: str) -> Any:
+    """The command of `cli/<name>.py`: its function of that name, or its `app` where it has commands of its own."""
+    module = importlib.import_module(f"appliance.cli.{name}")
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
+    one = typer.Typer(add_completion=False)
+    one.command(name)(getattr(module, name))
+    return typer.main.get_command(one)
 
 
 def _plugins() -> dict[str, EntryPoint]:

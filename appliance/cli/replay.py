@@ -53,7 +53,7 @@ def replay(
     if array is None and site is None:
         raise ConfigError("--array: missing; name the array of the recording (see `appliance arrays`), or give --site")
     geometry = load_array(array or settings.array)
-    scene_model = SceneModel.load(model or settings.model.file)
+    scene_model = SceneModel.load(model or settings.model.file, provider=settings.model.provider)
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(ReplaySource(file, geometry, realtime=realtime, start_utc_ns=_START_UTC_NS))
         ulids = seeded_ulids(_seed(file, settings, geometry, scene_model))

@@ -40,7 +40,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
         try:
             end_cut_off_events(log)
             geometry = load_array(settings.array)
-            model = SceneModel.load(settings.model.file)
+            model = SceneModel.load(settings.model.file, provider=settings.model.provider)
             stages = build_stages(
                 settings, geometry, model, ulids=random_ulids(), clock=clock_quality, site_file=site_file
             )

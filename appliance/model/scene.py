@@ -11,10 +11,10 @@ from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES
 from appliance.errors import ModelError
 from appliance.model.meta import ModelMeta, find_model, load_meta
+from appliance.model.providers import ProviderName, open_session
 from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
 
 _VALIDITY_Z = FEATURE_NAMES.index("validity_z")
-_FATAL_ONLY = 4
 
 
 class SceneModel:
@@ -31,20 +31,15 @@ class SceneModel:
         self.reset()
 
     @classmethod
-    def load(cls, name_or_path: str | Path, *, threads: int = 1) -> "SceneModel":
+    def load(cls, name_or_path: str | Path, *, provider: ProviderName = "cpu", threads: int = 1) -> "SceneModel":
         """Open a model by name or path, check its hash and its front end, and prove it by one inference.
 
         Raises `ModelError`: no model must never look like a quiet night.
         """
         path = find_model(name_or_path)
         meta = load_meta(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL_ONLY
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            model = cls(session, meta)
+            model = cls(open_session(path, meta, provider, threads), meta)
             model._infer(np.zeros((1, FEATURES, meta.hops_per_step, BANDS), np.float32))
         # ONNX Runtime raises a class of its own per status, all straight below Exception.
         except Exception as error:
