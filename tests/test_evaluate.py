@@ -21,7 +21,7 @@ from appliance.lab.report import keep_scores, summary_table, write_report
 from appliance.lab.report_page import page
 from appliance.lab.systems import onnx_systems
 
-TINY = Suite("tiny", {"per_snr": 1, "per_class": 0, "overlaps": 1, "minutes": 1}, calibration_minutes=1)
+TINY = Suite("tiny", {"per_snr": 1, "per_class": 0, "overlaps": 1, "minutes": 1, "per_distance": 0, "per_fault": 0}, calibration_minutes=1)
 Report = dict[str, Any]
 
 

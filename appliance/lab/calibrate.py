@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from appliance.geometry import load_array
 from appliance.lab.baselines import DETECTORS, BaselineSystem
 from appliance.lab.judged import WINDOW_S, trial_scores
 from appliance.lab.recipe import Recipe
@@ -17,7 +16,7 @@ FALSE_ALARMS_PER_HOUR = 10.0
 
 def quiet_scores(recipe: Recipe) -> dict[str, list[float]]:
     """Each baseline's trial scores in a scene without drones."""
-    samples, geometry = render(recipe).samples, load_array(recipe.array)
+    samples, geometry = render(recipe).samples, recipe.geometry()
     return {name: trial_scores(BaselineSystem(name).scores(samples, geometry)).tolist() for name in DETECTORS}
 
 

@@ -2,58 +2,91 @@
 
 import csv
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import soundfile
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.firmware import FIRMWARE_DIR
+from appliance.lab.draw import on_bearing
 from appliance.lab.pack import pack_dir
-from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.lab.recipe import Pose, Recipe, Sensors, SourcePlan, Weather
 from appliance.lab.render import nearest_truth_deg, render
 
 _ESC50 = "saraalemadi-DroneAudioDataset__esc50"
 _THESIS = "DroneDetectionThesis-Drone-detection-dat"
 DEMO_DIR = FIRMWARE_DIR / "demo"
 
+_POSE = Pose(height_m=3.0)
+
+
+def _source(
+    clip: str,
+    label: str,
+    start_s: float,
+    seconds: float,
+    snr_db: float,
+    azimuth_deg: tuple[float, ...],
+    elevation_deg: tuple[float, ...],
+    distance_m: float,
+    fade_s: float = 0.02,
+) -> SourcePlan:
+    positions_m = on_bearing(azimuth_deg, elevation_deg, distance_m, seconds=seconds, height_m=_POSE.height_m)
+    return SourcePlan(
+        clip=clip,
+        label=label,
+        start_s=start_s,
+        seconds=seconds,
+        positions_m=positions_m,
+        snr_db=snr_db,
+        fade_s=fade_s,
+    )
+
+
 RECIPE = Recipe(
     seed=20261123,
     seconds=60.0,
     array="respeaker_usb_4mic",
+    pose=_POSE,
     bed=tuple(f"ambience/{_THESIS}__BACKGROUND-0{number}.flac" for number in (14, 15)),
-    bed_dbfs=-48.0,
-    wind_db=-6.0,
+    ambient_dba=48.0,
+    weather=Weather(wind_m_s=3.0),
+    sensors=Sensors(full_scale_db_spl=105.0),
     sources=(
-        SourcePlan(
+        _source(
             f"drone/{_THESIS}__DRONE-001.flac",
             "drone",
-            start_s=6.0,
-            seconds=32.0,
-            azimuth_deg=(-80.0, -60.0, -25.0, 20.0, 45.0),
-            elevation_deg=(12.0, 20.0, 28.0, 20.0, 12.0),
-            snr_db=10.0,
-            fade_s=3.0,
+            6.0,
+            32.0,
+            10.0,
+            (-80.0, -60.0, -25.0, 20.0, 45.0),
+            (12.0, 20.0, 28.0, 20.0, 12.0),
+            60.0,
+            3.0,
         ),
-        SourcePlan(f"dog/{_ESC50}-5-203128-A-0.flac", "dog", 16.0, 5.0, (120.0,), (-3.0,), 14.0),
-        SourcePlan(f"explosion_fireworks/{_ESC50}-5-160614-B-48.flac", "explosion", 27.0, 5.0, (-150.0,), (5.0,), 16.0),
-        SourcePlan(
+        _source(f"dog/{_ESC50}-5-203128-A-0.flac", "dog", 16.0, 5.0, 14.0, (120.0,), (-3.0,), 30.0),
+        _source(
+            f"explosion_fireworks/{_ESC50}-5-160614-B-48.flac", "explosion", 27.0, 5.0, 16.0, (-150.0,), (5.0,), 80.0
+        ),
+        _source(
             "speech/dscripka-openWakeWord__cc74f8d92a4e25b0e917db3-16000-mono-16bit.flac",
             "speech",
             41.0,
             2.2,
+            16.0,
             (75.0,),
             (0.0,),
-            16.0,
+            15.0,
         ),
-        SourcePlan(
+        _source(
             f"helicopter/{_THESIS}__HELICOPTER-026.flac",
             "helicopter",
             46.0,
             12.0,
+            12.0,
             (170.0, 150.0),
             (25.0, 30.0),
-            12.0,
+            150.0,
             1.0,
         ),
     ),
@@ -86,7 +119,7 @@ def write_demo(folder: Path = DEMO_DIR) -> None:
         "array": RECIPE.array,
         "confuser": "helicopter",
         "objects": objects,
-        "recipe": asdict(RECIPE),
+        "recipe": RECIPE.model_dump(mode="json"),
     }
     (folder / "fence.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     _write_attribution(folder / "ATTRIBUTION.md")

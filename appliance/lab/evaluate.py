@@ -60,12 +60,17 @@ class Suite:
 
     def calibration_recipes(self) -> list[Recipe]:
         """Scenes of fold 4 without drones."""
-        suite = perimeter_suite(self.seed + 1, folds=CALIBRATION_FOLDS, minutes=self.calibration_minutes)
-        return [recipe for recipe in suite if recipe.notes["part"] in EMPTY_PARTS]
+        nothing = dict.fromkeys(("per_snr", "per_distance", "per_class", "overlaps", "per_fault"), 0)
+        minutes = self.calibration_minutes
+        return list(perimeter_suite(self.seed + 1, folds=CALIBRATION_FOLDS, minutes=minutes, **nothing))
 
 
 FULL = Suite("perimeter", {}, calibration_minutes=20)
-QUICK = Suite("perimeter quick", {"per_snr": 6, "per_class": 3, "overlaps": 9, "minutes": 8}, calibration_minutes=4)
+QUICK = Suite(
+    "perimeter quick",
+    {"per_snr": 6, "per_distance": 3, "per_class": 2, "overlaps": 8, "minutes": 5, "per_fault": 1},
+    calibration_minutes=4,
+)
 
 
 def evaluate(models: Sequence[Path], suite: Suite, *, workers: int = 2, log: Log = print) -> dict[str, Any]:
@@ -108,8 +113,9 @@ def judge(
 
 
 def _judge_recipe(systems: Sequence[System], recipe: Recipe) -> list[JudgedScene]:
-    scene, geometry = render(recipe), load_array(recipe.array)
-    return [judge_scene(recipe, scene.sources, hear(scene.samples, geometry, system)) for system in systems]
+    scene, geometry = render(recipe), recipe.geometry()
+    heard = (hear(scene.samples, geometry, system, gaps=scene.gaps) for system in systems)
+    return [judge_scene(recipe, scene.sources, one) for one in heard]
 
 
 def each(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log) -> Iterator[Result]:

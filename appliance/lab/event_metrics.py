@@ -15,7 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 from appliance.angles import arc_distance_deg, azimuth_elevation_deg, unit_vector, wrap_azimuth_deg
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.render import LABEL_SAMPLES, SourceTruth
+from appliance.lab.render import SourceTruth
+from appliance.lab.sensors import LABEL_SAMPLES
 from appliance.types import Event
 
 Floats = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ from appliance.config import SiteSettings
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import EventPolicy, policies_for, seeded_ulids
 from appliance.geometry import ArrayGeometry
-from appliance.lab.render import LABEL_SAMPLES
+from appliance.lab.sensors import LABEL_SAMPLES
 from appliance.pipeline import Extractor, Model, Moment, Observer, run
 from appliance.tracking import Tracker
 from appliance.types import AudioBlock, Event, Float32Array
@@ -71,16 +71,19 @@ class HeardScene:
     frames: tuple[HeardFrame, ...]
     """Confirmed tracks, frame by frame."""
     target_score: npt.NDArray[np.float64]
-    """(label frames,) greatest probability of a drone in any output slot, before tracking."""
+    """(label frames,) greatest probability of a drone in any output slot, before tracking; 0 where audio was lost."""
     target_direction_deg: npt.NDArray[np.float64]
-    """(label frames, 2) azimuth and elevation that this slot says."""
+    """(label frames, 2) azimuth and elevation that this slot says; NaN where audio was lost."""
 
 
 class MemorySource(contextlib.AbstractContextManager["MemorySource"]):
-    """An `AudioSource` of samples in memory (mics, n), in blocks of one label frame; time begins at 0."""
+    """An `AudioSource` of samples in memory (mics, n), in blocks of one label frame; time begins at 0.
 
-    def __init__(self, samples: Float32Array) -> None:
-        self._samples = samples
+    A block that a gap (first, end) touches is lost, as capture would lose it.
+    """
+
+    def __init__(self, samples: Float32Array, gaps: Sequence[tuple[int, int]] = ()) -> None:
+        self._samples, self._gaps = samples, gaps
 
     @property
     def sample_rate_hz(self) -> int:
@@ -94,9 +97,15 @@ class MemorySource(contextlib.AbstractContextManager["MemorySource"]):
 
     def blocks(self) -> Iterator[AudioBlock]:
         """All blocks in order."""
+        lost = False
         for start in range(0, self._samples.shape[1], LABEL_SAMPLES):
+            stop = start + LABEL_SAMPLES
+            if any(start < end and first < stop for first, end in self._gaps):
+                lost = True
+                continue
             utc_ns = start * 1_000_000_000 // SAMPLE_RATE_HZ
-            yield AudioBlock(self._samples[:, start : start + LABEL_SAMPLES], SAMPLE_RATE_HZ, start, utc_ns)
+            yield AudioBlock(self._samples[:, start:stop], SAMPLE_RATE_HZ, start, utc_ns, gap=lost)
+            lost = False
 
     def close(self) -> None:
         """Nothing is held."""
@@ -111,8 +120,7 @@ class _Collector:
     def __init__(self, classes: Sequence[str]) -> None:
         self.events: list[tuple[float, Event]] = []
         self.frames: list[HeardFrame] = []
-        self.scores: list[float] = []
-        self.directions: list[tuple[float, float]] = []
+        self.target: dict[int, tuple[float, float, float]] = {}
         self._classes = tuple(classes)
         self._target = self._classes.index(TARGET) if TARGET in self._classes else None
 
@@ -122,17 +130,18 @@ class _Collector:
     def frame(self, moment: Moment) -> None:
         """Keep what is said, confirmed and heard in this frame."""
         self.events += [(moment.stream_s, event) for event in moment.events]
+        # The scene's own frame count begins anew after a gap.
+        frame = round(moment.stream_s * SAMPLE_RATE_HZ / LABEL_SAMPLES) - 1
         if self._target is not None:
             scores = [slot.activity * float(slot.class_probs[self._target]) for slot in moment.scene.objects]
             best = int(np.argmax(scores))
             doa = moment.scene.objects[best].doa
-            self.scores.append(scores[best])
-            self.directions.append((doa.azimuth_deg, doa.elevation_deg))
+            self.target[frame] = scores[best], doa.azimuth_deg, doa.elevation_deg
         for track in moment.tracks:
             if track.status == "confirmed" and track.updated:
                 self.frames.append(
                     HeardFrame(
-                        moment.scene.frame_index,
+                        frame,
                         track.track_id,
                         self._classes[int(track.class_probs.argmax())],
                         track.doa.azimuth_deg,
@@ -147,7 +156,12 @@ class _Collector:
 
 
 def hear(
-    samples: Float32Array, geometry: ArrayGeometry, system: System, observers: Sequence[Observer] = ()
+    samples: Float32Array,
+    geometry: ArrayGeometry,
+    system: System,
+    observers: Sequence[Observer] = (),
+    *,
+    gaps: Sequence[tuple[int, int]] = (),
 ) -> HeardScene:
     """Run the pipeline of the field on samples (mics, n) with the settings that a unit has by default."""
     settings = SiteSettings()
@@ -161,10 +175,10 @@ def hear(
         clock=lambda: "replay",
     )
     collector = _Collector(model.classes)
-    run(MemorySource(samples), extractor, model, Tracker(settings.tracking), policy, collector, [collector, *observers])
-    return HeardScene(
-        tuple(collector.events),
-        tuple(collector.frames),
-        np.array(collector.scores, np.float64),
-        np.array(collector.directions, np.float64).reshape(-1, 2),
-    )
+    source = MemorySource(samples, gaps)
+    run(source, extractor, model, Tracker(settings.tracking), policy, collector, [collector, *observers])
+    frames = max(collector.target, default=-1) + 1
+    score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
+    for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():
+        score[frame], direction_deg[frame] = said, (azimuth_deg, elevation_deg)
+    return HeardScene(tuple(collector.events), tuple(collector.frames), score, direction_deg)

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.geometry import load_array
 from appliance.lab.dcase_csv import SeldRow, frames_of_sources
 from appliance.lab.event_metrics import EventMatches, found_events, match_events, true_events
 from appliance.lab.hear import TARGET, HeardFrame, HeardScene
 from appliance.lab.pack import CLASSES
 from appliance.lab.recipe import Recipe
-from appliance.lab.render import LABEL_SAMPLES, SourceTruth
+from appliance.lab.render import SourceTruth
 from appliance.lab.seld_metrics import SeldCounts, count_seld
+from appliance.lab.sensors import LABEL_SAMPLES
 from appliance.lab.track_metrics import Followed, follow_tracks
 
 Floats = npt.NDArray[np.float64]
@@ -75,7 +75,7 @@ class JudgedScene:
 
 def judge_scene(recipe: Recipe, sources: Sequence[SourceTruth], heard: HeardScene) -> JudgedScene:
     """Hold what a system heard against the truth."""
-    planar = load_array(recipe.array).is_planar
+    planar = recipe.geometry().is_planar
     true, found = true_events(sources, CLASSES), found_events(heard.events)
     reference, tracks = frames_of_sources(sources, CLASSES), _track_rows(heard.frames)
     match = partial(match_events, true, found, grace_s=GRACE_S, max_error_deg=MAX_ERROR_DEG, azimuth_only=planar)
@@ -133,7 +133,9 @@ def _drone_tracks(frames: Sequence[HeardFrame]) -> _Pointing:
 
 def _best_slots(heard: HeardScene) -> _Pointing:
     return {
-        frame: [(azimuth, elevation, np.nan)] for frame, (azimuth, elevation) in enumerate(heard.target_direction_deg)
+        frame: [(azimuth, elevation, np.nan)]
+        for frame, (azimuth, elevation) in enumerate(heard.target_direction_deg)
+        if np.isfinite(azimuth)
     }
 
 

@@ -1,9 +1,11 @@
-"""Recipe → microphone signals in the time domain, and their truth: what the judge and the demo hear.
+"""Recipe → samples of the microphones, and the truth of every source: what the judge and the demo hear.
 
-Plane waves with exact fractional delays (phase shifts in long overlapping windows, so that directions may move), one
-ground reflection per source, a diffuse bed of 48 plane waves, wind and self-noise incoherent between microphones.
+Outdoors a source is spread, absorbed, reflected by the ground and Doppler-shifted (`lab.outdoors`), in a room it has
+image sources (`lab.rooms`). Ambience and rain are diffuse, wind is turbulence at each microphone (`lab.wind`). All of it
+is pressure in pascal until `lab.sensors` makes samples of it.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,191 +14,303 @@ import numpy.typing as npt
 import soundfile
 
 from appliance.angles import azimuth_elevation_deg, unit_vector
-from appliance.dsp.foa import fibonacci_sphere
-from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ
-from appliance.errors import RecordingError
-from appliance.geometry import SPEED_OF_SOUND_M_S, load_array
+from appliance.dsp.foa import foa_gains
+from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.errors import ConfigError, RecordingError
+from appliance.lab import rooms
+from appliance.lab.atmosphere import Air, absorb, speed_of_sound_m_s
+from appliance.lab.diffuse import diffuse_field, loop
+from appliance.lab.ground import image
+from appliance.lab.levels import at_one_metre, gain_to_dba, source_level
+from appliance.lab.outdoors import hear_outdoors
 from appliance.lab.pack import pack_dir
-from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.lab.propagation import apparent_positions_m, emission_times_s
+from appliance.lab.recipe import Position, Recipe, Room, SourcePlan
+from appliance.lab.sensors import LABEL_SAMPLES, gap_samples, microphone, sample, true_positions_m
+from appliance.lab.trajectories import Trajectory
+from appliance.lab.wind import Wind, wind_noise
 from appliance.types import Float32Array
 
-LABEL_SAMPLES = HOP_SAMPLES * HOPS_PER_LABEL
-_WINDOW = 4096
-_BED_WAVES = 48
+FloatArray = npt.NDArray[np.float64]
+
 _BAND_HZ = (100.0, 7500.0)
 _ACTIVE_BELOW_PEAK_DB = 25.0
+_CALM_M_S = 0.5
+_TAIL_S = 0.05
+_KNOT_S = 0.01
+_RAIN_DBA_AT_1_MM_H, _RAIN_DB_PER_DECADE = 40.0, 12.0
+"""An estimate: some 40 dB(A) in drizzle, 60 dB(A) in a cloudburst, over grass."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceTruth:
-    """What one source really did."""
+    """What one source really did, as the array hears it: its place is where it was when it made the sound."""
 
     label: str
     active: npt.NDArray[np.bool_]
     """(label frames,)."""
-    azimuth_deg: npt.NDArray[np.float64]
-    """(label frames,)."""
-    elevation_deg: npt.NDArray[np.float64]
-    """(label frames,)."""
+    azimuth_deg: FloatArray
+    """(label frames,) in the array frame."""
+    elevation_deg: FloatArray
+    """(label frames,) in the array frame."""
+    distance_m: FloatArray | None = None
+    """(label frames,) from the array's centre; None where nobody measured it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Stems:
+    """What the mixture is made of, before sensors touch it; full scale is ±1.0."""
+
+    direct: Float32Array
+    """(sources, 4, n) ideal first-order Ambisonics [W, Y, Z, X] at the array's centre, straight from the source."""
+    reverberant: Float32Array
+    """(sources, 4, n) the same by way of ground and walls."""
+    at_mics: Float32Array
+    """(sources, mics, n) both, at the microphones."""
+    noise: Float32Array
+    """(mics, n) ambience, rain, wind and self-noise."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RenderedScene:
-    """Signals (mics, n) and the truth of each source."""
+    """Samples (mics, n), the truth of each source, and what was lost."""
 
     samples: Float32Array
     sources: tuple[SourceTruth, ...]
+    gaps: tuple[tuple[int, int], ...] = ()
+    """(first, end) of lost samples, which are zero here."""
+    stems: Stems | None = None
+    """Where asked for."""
 
 
-def render(recipe: Recipe) -> RenderedScene:
-    """Render a scene. Raises `RecordingError` where a recording cannot be read."""
-    rng = np.random.default_rng(recipe.seed)
-    geometry = load_array(recipe.array)
-    length = int(recipe.seconds * SAMPLE_RATE_HZ) // LABEL_SAMPLES * LABEL_SAMPLES
-    level = 10.0 ** (recipe.bed_dbfs / 20.0)
-    mixture = _diffuse(rng, recipe, geometry.positions_m, length) * level
-    if recipe.wind_db is not None:
-        mixture += level * 10.0 ** (recipe.wind_db / 20.0) * _wind(rng, geometry.mics, length)
-    self_noise = rng.standard_normal((geometry.mics, length))
-    mixture += level * 10.0 ** (recipe.self_noise_db / 20.0) * self_noise / _band_rms(self_noise[0])
-    reference = _band_rms(mixture[0])
-    truths = []
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """What all sources of a scene share."""
+
+    listeners_m: FloatArray
+    """(mics + 1, 3) microphones and the array's centre, level frame about the centre."""
+    rotation: FloatArray
+    air: Air
+    length: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Heard:
+    """One source at 1 Pa of dry signal, not yet at its level."""
+
+    direct: FloatArray
+    """(mics + 1, n)."""
+    reverberant: FloatArray
+    """(mics + 1, n)."""
+    direct_foa: FloatArray
+    """(4, n); empty unless asked for, as the next."""
+    reverberant_foa: FloatArray
+
+
+def render(recipe: Recipe, *, stems: bool = False) -> RenderedScene:
+    """Render a scene. The same recipe gives the same samples, with stems or without.
+
+    Raises `RecordingError` where a recording cannot be read or is silent, `ConfigError` where the scene cannot be.
+    """
+    geometry, rotation = recipe.geometry(), recipe.pose.rotation()
+    length = int(recipe.seconds * SAMPLE_RATE_HZ + 1e-6) // LABEL_SAMPLES * LABEL_SAMPLES
+    if length == 0:
+        raise ConfigError(f"recipe: seconds = {recipe.seconds:g}: shorter than a label frame; give 0.1 or more")
+    mics_m = true_positions_m(geometry.positions_m, recipe.sensors) @ rotation.T
+    air = Air(recipe.weather.temperature_c, recipe.weather.humidity_percent)
+    place = _Place(np.concatenate([mics_m, np.zeros((1, 3))]), rotation, air, length)
+    noise = _noise(recipe, mics_m, length)
+    mixture, reference_pa = noise.copy(), band_rms(noise[0])
+    full_scale_pa = microphone(recipe.sensors).pascal_at_full_scale
+    truths, parts = [], []
     for plan in recipe.sources:
-        dry, active = _dry(plan, length)
-        azimuth_deg, elevation_deg = _directions(plan, length // LABEL_SAMPLES)
-        wet = _plane_wave(dry, azimuth_deg, elevation_deg, geometry.positions_m)
-        if recipe.ground_reflection > 0.0:
-            wet += _ground(dry, azimuth_deg, elevation_deg, geometry.positions_m, recipe)
-        sounding = np.repeat(active, LABEL_SAMPLES)
-        rms = _band_rms(wet[0], sounding) if active.any() else 1.0
-        mixture += wet * (reference * 10.0 ** (plan.snr_db / 20.0) / max(rms, 1e-12))
-        truths.append(SourceTruth(plan.label, active, azimuth_deg, elevation_deg))
-    return RenderedScene(np.clip(mixture, -1.0, 1.0).astype(np.float32), tuple(truths))
+        dry = _dry(plan)
+        path = _trajectory(recipe, plan, air)
+        truth = _truth(plan, dry, path, place)
+        if recipe.room is None:
+            heard = _outdoors(recipe, dry, path, place, stems)
+        else:
+            heard = _in_room(recipe.room, plan.positions_m[0], recipe.pose.height_m, dry, path, place, stems)
+        at_mics = heard.direct[:-1] + heard.reverberant[:-1]
+        if plan.snr_db is not None:
+            level_pa = band_rms(at_mics[0], np.repeat(truth.active, LABEL_SAMPLES)) if truth.active.any() else 1.0
+            gain = reference_pa * 10.0 ** (plan.snr_db / 20.0) / max(level_pa, 1e-12)
+        else:
+            gain = 1.0
+        mixture += gain * at_mics
+        truths.append(truth)
+        if stems:
+            parts.append([gain / full_scale_pa * part for part in (heard.direct_foa, heard.reverberant_foa, at_mics)])
+    return RenderedScene(
+        sample(mixture, recipe.sensors),
+        tuple(truths),
+        gap_samples(recipe.sensors, length),
+        _stems(parts, noise / full_scale_pa) if stems else None,
+    )
+
+
+def _stems(parts: list[list[FloatArray]], noise: FloatArray) -> Stems:
+    channels, length = noise.shape
+    direct, reverberant, at_mics = (
+        np.array([part[kind] for part in parts], np.float32).reshape(-1, rows, length)
+        for kind, rows in enumerate((4, 4, channels))
+    )
+    return Stems(direct, reverberant, at_mics, noise.astype(np.float32))
 
 
 @lru_cache(maxsize=256)
-def _recording(clip: str) -> npt.NDArray[np.float64]:
+def _recording(clip: str) -> FloatArray:
     path = pack_dir() / clip
     try:
-        samples, _ = soundfile.read(path, dtype="float64")
+        samples, rate_hz = soundfile.read(path, dtype="float64")
     except (soundfile.LibsndfileError, OSError) as error:
         raise RecordingError(f"{path}: cannot be read ({error}); fetch the audio pack again") from error
-    return np.asarray(samples - samples.mean(), np.float64)
+    if rate_hz != SAMPLE_RATE_HZ or samples.ndim != 1 or len(samples) < 2:
+        raise RecordingError(f"{path}: {samples.shape} at {rate_hz} Hz; a recording must be mono at 16 kHz")
+    recording: FloatArray = samples - samples.mean()
+    recording.flags.writeable = False
+    return recording
 
 
-def _looped(samples: npt.NDArray[np.float64], length: int) -> npt.NDArray[np.float64]:
-    """Exactly `length` samples: cut, or repeated with seams cross-faded over 50 ms."""
-    fade = min(800, len(samples) // 4)
-    out = samples.copy()
-    ramp = np.sin(np.linspace(0.0, np.pi / 2, fade)) ** 2
-    while len(out) < length:
-        out[-fade:] = out[-fade:] * (1.0 - ramp) + samples[:fade] * ramp
-        out = np.concatenate([out, samples[fade:]])
-    return out[:length]
-
-
-def _dry(plan: SourcePlan, length: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """The source alone (length,), and in which label frames it sounds."""
-    start = int(plan.start_s * SAMPLE_RATE_HZ)
-    wanted = min(int(plan.seconds * SAMPLE_RATE_HZ), length - start)
+def _dry(plan: SourcePlan) -> FloatArray:
+    """The source alone (n,), from its first sound to its last: in pascal at 1 m where its level is given."""
+    wanted = max(1, int(plan.seconds * SAMPLE_RATE_HZ))
     recording = _recording(plan.clip)
-    offset = int(plan.offset_s * SAMPLE_RATE_HZ) % max(1, len(recording))
-    part = _looped(np.roll(recording, -offset), wanted)
+    offset = int(plan.offset_s * SAMPLE_RATE_HZ) % len(recording)
+    part = loop(np.roll(recording, -offset), wanted)
     fade = max(1, min(int(plan.fade_s * SAMPLE_RATE_HZ), wanted // 2))
-    ramp = np.minimum(1.0, np.minimum(np.arange(wanted), np.arange(wanted)[::-1]) / fade)
-    dry = np.zeros(length)
-    dry[start : start + wanted] = part * ramp
-    energy = (dry**2).reshape(-1, LABEL_SAMPLES).sum(axis=1)
-    sounding = energy[energy > 0]
-    threshold = np.percentile(sounding, 95) * 10.0 ** (-_ACTIVE_BELOW_PEAK_DB / 10.0) if len(sounding) else 1.0
-    return dry, energy > threshold
+    faded: FloatArray = part * np.minimum(1.0, np.minimum(np.arange(wanted), np.arange(wanted)[::-1]) / fade)
+    if plan.level_dba is None:
+        return faded
+    return at_one_metre(faded, source_level(plan.label), plan.level_dba)
 
 
-def _directions(plan: SourcePlan, labels: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Azimuth and elevation (labels,) in degrees: great-circle-free interpolation between the plan's moments."""
+def _trajectory(recipe: Recipe, plan: SourcePlan, air: Air) -> Trajectory:
+    """Where it is, about the array's centre; its time begins with the emission of what is heard at `start_s`."""
+    positions_m = np.array(plan.positions_m, np.float64) - (0.0, 0.0, recipe.pose.height_m)
+    way_s = float(np.linalg.norm(positions_m[0])) / speed_of_sound_m_s(air)
+    return Trajectory(positions_m, plan.interval_s, plan.start_s - way_s)
+
+
+def _heard_until_s(dry: FloatArray, path: Trajectory, speed_m_s: float) -> float:
+    last_s = path.start_s + len(dry) / SAMPLE_RATE_HZ
+    return last_s + float(np.linalg.norm(path.at(last_s))) / speed_m_s
+
+
+def _truth(plan: SourcePlan, dry: FloatArray, path: Trajectory, place: _Place) -> SourceTruth:
+    """Label frame by label frame. It is active where the sound heard then left the source within 25 dB of its loud parts."""
+    speed_m_s = speed_of_sound_m_s(place.air)
     frame_s = LABEL_SAMPLES / SAMPLE_RATE_HZ
-    time_s = (np.arange(labels) + 0.5) * frame_s
-    moments_s = np.linspace(plan.start_s, plan.start_s + plan.seconds, len(plan.azimuth_deg))
-    azimuth = np.interp(time_s, moments_s, np.unwrap(plan.azimuth_deg, period=360.0))
-    elevation = np.interp(time_s, moments_s, plan.elevation_deg)
-    return (azimuth + 180.0) % 360.0 - 180.0, elevation
+    edges_s = frame_s * np.arange(place.length // LABEL_SAMPLES + 1)
+    heard_s = np.clip(edges_s, plan.start_s, _heard_until_s(dry, path, speed_m_s))
+    emitted_s = emission_times_s(path, heard_s, np.zeros((1, 3)), speed_m_s)[0] - path.start_s
+    energy = np.diff(np.interp(emitted_s * SAMPLE_RATE_HZ, np.arange(len(dry) + 1), np.cumsum([0.0, *dry**2])))
+    sounding = energy[energy > 0.0]
+    threshold = np.percentile(sounding, 95) * 10.0 ** (-_ACTIVE_BELOW_PEAK_DB / 10.0) if len(sounding) else 1.0
+    middle_s = np.clip(edges_s[:-1] + frame_s / 2.0, heard_s[0], heard_s[-1])
+    positions_m = apparent_positions_m(path, middle_s, speed_of_sound_m_s=speed_m_s) @ place.rotation
+    angles = np.array([azimuth_elevation_deg(position) for position in positions_m])
+    distance_m = np.linalg.norm(positions_m, axis=1)
+    return SourceTruth(plan.label, energy > threshold, angles[:, 0], angles[:, 1], distance_m)
 
 
-def _plane_wave(
-    dry: npt.NDArray[np.float64],
-    azimuth_deg: npt.NDArray[np.float64],
-    elevation_deg: npt.NDArray[np.float64],
-    positions_m: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """Dry signal (n,) from directions (labels,) → microphones (mics, n).
-
-    Windows of 256 ms, Hann, 75 % overlap; within a window the direction stands still. A delay of d samples wraps d of
-    4096 samples under the window's flank: below −60 dB for the apertures here.
-    """
-    hop = _WINDOW // 4
-    padded = np.concatenate([np.zeros(_WINDOW), dry, np.zeros(2 * _WINDOW)])
-    starts = np.arange(0, len(dry) + _WINDOW, hop)
-    centre_label = np.clip((starts - _WINDOW // 2) // LABEL_SAMPLES, 0, len(azimuth_deg) - 1)
-    vectors = np.array([unit_vector(azimuth_deg[label], elevation_deg[label]) for label in centre_label])
-    window = np.hanning(_WINDOW + 1)[:-1]
-    frequencies = np.fft.rfftfreq(_WINDOW, 1.0 / SAMPLE_RATE_HZ)
-    out = np.zeros((len(positions_m), len(padded)))
-    for start, vector in zip(starts, vectors, strict=True):
-        part = padded[start : start + _WINDOW]
-        if not part.any():
-            continue
-        spectrum = np.fft.rfft(part * window)
-        phase = np.exp(2j * np.pi * frequencies * (positions_m @ vector / SPEED_OF_SOUND_M_S)[:, None])
-        out[:, start : start + _WINDOW] += np.fft.irfft(spectrum * phase, n=_WINDOW, axis=1)
-    # Hann windows at a quarter of their length add up to 2.
-    return out[:, _WINDOW : _WINDOW + len(dry)] / 2.0
+def _outdoors(recipe: Recipe, dry: FloatArray, path: Trajectory, place: _Place, stems: bool) -> _Heard:
+    """Only the stretch in which it is heard is worked out; `stems` asks for Ambisonics."""
+    speed_m_s = speed_of_sound_m_s(place.air)
+    start_s = path.start_s + float(np.linalg.norm(path.at(path.start_s))) / speed_m_s
+    first = int(start_s * SAMPLE_RATE_HZ)
+    ways = [path] if recipe.surface is None else [path, image(path, recipe.pose.height_m)]
+    until_s = max(_heard_until_s(dry, way, speed_m_s) for way in ways) + _TAIL_S
+    samples = min(place.length - first, math.ceil(until_s * SAMPLE_RATE_HZ) - first)
+    local = [Trajectory(way.positions_m, way.interval_s, way.start_s - first / SAMPLE_RATE_HZ) for way in ways]
+    sound = hear_outdoors(
+        dry,
+        local[0],
+        place.listeners_m,
+        air=place.air,
+        surface=recipe.surface,
+        array_height_m=recipe.pose.height_m,
+        samples=samples,
+        signal_start_s=local[0].start_s,
+    )
+    foa = []
+    for way, omni in zip(local, (sound.direct[-1], sound.ground[-1]), strict=False):
+        foa.append(_ambisonics(omni, way, place, speed_m_s) if stems else np.empty((4, 0)))
+    foa += [np.zeros_like(foa[0])] * (2 - len(foa))
+    return _Heard(*(_placed(part, first, place.length) for part in (sound.direct, sound.ground, *foa)))
 
 
-def _ground(
-    dry: npt.NDArray[np.float64],
-    azimuth_deg: npt.NDArray[np.float64],
-    elevation_deg: npt.NDArray[np.float64],
-    positions_m: npt.NDArray[np.float64],
-    recipe: Recipe,
-) -> npt.NDArray[np.float64]:
-    """The mirror image below the ground: later by the longer way of a plane wave, softer and duller."""
-    height = max(recipe.height_m * 2.0 * float(np.sin(np.radians(np.abs(elevation_deg).mean()))), 0.05)
-    delay = int(height / SPEED_OF_SOUND_M_S * SAMPLE_RATE_HZ)
-    late = np.concatenate([np.zeros(delay), dry[: len(dry) - delay]])
-    dull = recipe.ground_reflection * (late + np.concatenate([[0.0], late[:-1]])) / 2.0
-    return _plane_wave(dull, azimuth_deg, -np.abs(elevation_deg), positions_m)
+def _ambisonics(omni: FloatArray, path: Trajectory, place: _Place, speed_m_s: float) -> FloatArray:
+    """Pressure at the centre (n,) → (4, n) in the array frame, from where the sound came at each moment."""
+    time_s = np.arange(len(omni)) / SAMPLE_RATE_HZ
+    knots_s = np.arange(0.0, time_s[-1] + _KNOT_S, _KNOT_S)
+    towards = apparent_positions_m(path, knots_s, speed_of_sound_m_s=speed_m_s) @ place.rotation
+    towards = np.stack([np.interp(time_s, knots_s, axis) for axis in towards.T], axis=1)
+    return foa_gains(towards / np.linalg.norm(towards, axis=1, keepdims=True)) * omni
+
+
+def _in_room(
+    room: Room, source_m: Position, height_m: float, dry: FloatArray, path: Trajectory, place: _Place, stems: bool
+) -> _Heard:
+    """By image sources; the air absorbs by the direct way alone."""
+    speed_m_s = speed_of_sound_m_s(place.air)
+    centre_m = np.array([0.0, 0.0, height_m])
+    found = rooms.images(room, source_m)
+    itself, mirrored = found.only(found.orders == 0), found.only(found.orders > 0)
+    listeners_m = place.listeners_m + centre_m
+    dulled = absorb(dry, float(np.linalg.norm(path.positions_m[0])), place.air)
+    first = round(path.start_s * SAMPLE_RATE_HZ)
+    responses = [rooms.impulse_responses(part, listeners_m, speed_m_s) for part in (itself, mirrored)]
+    if stems:
+        responses += [rooms.foa_responses(part, centre_m, place.rotation, speed_m_s) for part in (itself, mirrored)]
+    heard = [_placed(rooms.reverberate(dulled, part), first, place.length) for part in responses]
+    return _Heard(*heard, *([np.empty((4, 0))] * (4 - len(heard))))
+
+
+def _placed(heard: FloatArray, first: int, length: int) -> FloatArray:
+    """What is heard (rows, n) from sample `first` on (or before the scene, if negative), in a scene's length."""
+    out = np.zeros((len(heard), length))
+    start, skipped = max(first, 0), max(-first, 0)
+    count = min(heard.shape[1] - skipped, length - start)
+    if count > 0:
+        out[:, start : start + count] = heard[:, skipped : skipped + count]
+    return out
+
+
+def _noise(recipe: Recipe, mics_m: FloatArray, length: int) -> FloatArray:
+    """All that comes from no source (mics, length) in pascal; each kind has a random stream of its own."""
+    streams = [np.random.default_rng([recipe.seed, kind]) for kind in range(4)]
+    weather = recipe.weather
+    noise = microphone(recipe.sensors).self_noise(streams[0], len(mics_m), length)
+    if recipe.ambient_dba is not None:
+        noise += _diffuse(streams[1], recipe.bed, recipe.ambient_dba, mics_m, length)
+    if weather.rain_mm_h > 0.0:
+        level_dba = _RAIN_DBA_AT_1_MM_H + _RAIN_DB_PER_DECADE * math.log10(weather.rain_mm_h)
+        noise += _diffuse(streams[2], recipe.rain, level_dba, mics_m, length)
+    if weather.wind_m_s >= _CALM_M_S:
+        # The scene frame's azimuth is counter-clockwise from north.
+        wind = Wind(weather.wind_m_s, -weather.wind_from_deg, recipe.pose.height_m)
+        noise += wind_noise(streams[3], wind, mics_m, length)
+    return noise
 
 
 def _diffuse(
-    rng: np.random.Generator, recipe: Recipe, positions_m: npt.NDArray[np.float64], length: int
-) -> npt.NDArray[np.float64]:
-    """Ambience (mics, length), band RMS 1: plane waves from everywhere, each a different stretch of the recordings."""
-    out = np.zeros((len(positions_m), length))
-    beds = [_looped(_recording(clip), length) for clip in recipe.bed] or [rng.standard_normal(length)]
-    beds = [bed / max(_band_rms(bed), 1e-9) for bed in beds]
+    rng: np.random.Generator, clips: tuple[str, ...], level_dba: float, mics_m: FloatArray, length: int
+) -> FloatArray:
+    recordings = [_recording(clip) for clip in clips] or [_pink(rng, 30 * SAMPLE_RATE_HZ)]
+    # Recordings of unequal level are heard alike.
+    recordings = [recording / max(band_rms(recording), 1e-9) for recording in recordings]
+    field = diffuse_field(rng, recordings, mics_m, length)
+    return field * gain_to_dba(field[0], level_dba)
+
+
+def _pink(rng: np.random.Generator, length: int) -> FloatArray:
     frequencies = np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE_HZ)
-    total = np.zeros((len(positions_m), len(frequencies)), np.complex128)
-    for index, vector in enumerate(fibonacci_sphere(_BED_WAVES)):
-        stretch = np.roll(beds[index % len(beds)], int(rng.integers(length))) * rng.choice((-1.0, 1.0))
-        spectrum = np.fft.rfft(stretch)
-        for mic, delay_s in enumerate(positions_m @ vector / SPEED_OF_SOUND_M_S):
-            total[mic] += spectrum * np.exp(2j * np.pi * frequencies * delay_s)
-    out = np.fft.irfft(total, n=length, axis=1)
-    return out / max(_band_rms(out[0]), 1e-9)
+    spectrum = np.fft.rfft(rng.standard_normal(length)) / np.sqrt(np.maximum(frequencies, 20.0))
+    return np.fft.irfft(spectrum, n=length)
 
 
-def _wind(rng: np.random.Generator, mics: int, length: int) -> npt.NDArray[np.float64]:
-    """Turbulence (mics, length), band RMS 1 at the first microphone: steep spectrum, common gusts, no coherence."""
-    frequencies = np.fft.rfftfreq(length, 1.0 / SAMPLE_RATE_HZ)
-    shape = 1.0 / (1.0 + (frequencies / 40.0) ** 2) ** 1.2
-    noise = np.fft.irfft(np.fft.rfft(rng.standard_normal((mics, length)), axis=1) * shape, n=length, axis=1)
-    points = length // 8000 + 2
-    gust = np.interp(np.arange(length) / 8000.0, np.arange(points), rng.standard_normal(points))
-    noise *= np.exp(0.7 * gust)
-    return noise / max(_band_rms(noise[0]), 1e-12)
-
-
-def _band_rms(signal: npt.NDArray[np.floating], where: npt.NDArray[np.bool_] | None = None) -> float:
+def band_rms(signal: npt.NDArray[np.floating], where: npt.NDArray[np.bool_] | None = None) -> float:
     """RMS over 100 Hz – 7.5 kHz, of the samples `where` if given."""
     chosen = signal if where is None else signal[where]
     spectrum = np.fft.rfft(chosen)

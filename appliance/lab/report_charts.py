@@ -92,7 +92,7 @@ def _pd_by_distance(report: Report) -> list[Figure | None]:
     return [
         _pd_figure(
             f"By distance, ambient {ambient} dB(A).",
-            "Spreading, air and ground as outdoors.",
+            "Camera drones of 70–86 dB(A) at 1 m that hover or circle over grass, on a calm day; events as by SNR.",
             "distance, m",
             {name: figures["drone_pd_by_distance_m"].get(ambient, {}) for name, figures in report["systems"].items()},
             logarithmic=True,

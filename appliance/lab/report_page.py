@@ -53,6 +53,7 @@ def _sections(report: Report) -> Iterator[str]:
     for heading, figures in all_figures(report):
         yield f"<h2>{escape(heading)}</h2>" + _figures(figures)
     yield "<h2>False alarms per hour</h2>" + _false_alarms(report["systems"])
+    yield from _faults(report["systems"])
     yield "<h2>Classes: F1 of events</h2>" + _class_table(report["systems"])
     yield "<h2>Who is taken for whom</h2><p>Sounds in rows, announcements in columns, in threats and overlaps.</p>"
     yield from (_confusion(name, figures["confusion"]) for name, figures in report["systems"].items())
@@ -91,6 +92,19 @@ def _false_alarms(systems: Mapping[str, Any]) -> str:
 
 def _rate(entry: Mapping[str, float]) -> str:
     return f"{entry['value']:.1f} ({entry['low']:.1f}–{entry['high']:.1f})"
+
+
+def _faults(systems: Mapping[str, Any]) -> Iterator[str]:
+    faults = list(next(iter(systems.values()))["drone_pd_by_fault"])
+    if not faults:
+        return
+    rows = [[fault, *(_pd(figures["drone_pd_by_fault"][fault]) for figures in systems.values())] for fault in faults]
+    note = "<p>Probability of detecting the same drones, 10 dB over the ambience, with each fault and with none.</p>"
+    yield "<h2>Drones heard with a fault</h2>" + note + _table(["", *systems], rows)
+
+
+def _pd(entry: Mapping[str, Any]) -> str:
+    return f"{entry['value']:.2f} ({entry['low']:.2f}–{entry['high']:.2f}) of {entry['of']}"
 
 
 def _class_table(systems: Mapping[str, Any]) -> str:

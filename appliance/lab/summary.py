@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+_AMBIENT_DBA = "45"
+
 
 def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
     """One line per figure: its name, and system → what it scored."""
     systems: Mapping[str, Any] = report["systems"]
-    snrs = list(next(iter(systems.values()))["drone_pd_by_snr_db"])
+    first = next(iter(systems.values()))
+    snrs = list(first["drone_pd_by_snr_db"])
+    distances = list(first["drone_pd_by_distance_m"].get(_AMBIENT_DBA, {}))
     shown: list[tuple[str, tuple[str, ...], str]] = [
         *((f"drone Pd at {snr} dB", ("drone_pd_by_snr_db", snr, "value"), ".2f") for snr in reversed(snrs)),
         *(
@@ -15,6 +19,14 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
             for rate in ("10",)
             for snr in ("10", "0", "-10")
             if snr in snrs
+        ),
+        *(
+            (
+                f"drone Pd at {distance} m, ambient {_AMBIENT_DBA} dB(A)",
+                ("drone_pd_by_distance_m", _AMBIENT_DBA, distance, "value"),
+                ".2f",
+            )
+            for distance in distances
         ),
         ("false alarms/h, target-free", ("false_alarms_per_hour", "target_free", "all", "value"), ".1f"),
         ("… of them drone", ("false_alarms_per_hour", "target_free", "drone", "value"), ".1f"),

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from appliance.geometry import load_array
 from appliance.lab.event_metrics import FRAME_S
 from appliance.lab.figures import plain
 from appliance.lab.hear import HeardScene, System, hear
@@ -15,13 +14,13 @@ from appliance.lab.render import SourceTruth, render
 
 def scene_timeline(recipe: Recipe, systems: Sequence[System]) -> dict[str, Any]:
     """Points are [seconds, azimuth in degrees], one per label frame."""
-    scene, geometry = render(recipe), load_array(recipe.array)
+    scene, geometry = render(recipe), recipe.geometry()
     return {
         "array": recipe.array,
         "part": recipe.notes.get("part", ""),
         "seconds": recipe.seconds,
         "truth": [{"label": source.label, "points": _true_points(source)} for source in scene.sources],
-        "systems": {system.name: _heard(hear(scene.samples, geometry, system)) for system in systems},
+        "systems": {system.name: _heard(hear(scene.samples, geometry, system, gaps=scene.gaps)) for system in systems},
     }
 
 

@@ -151,7 +151,11 @@ def thresholds(scenes: Sequence[Reached]) -> dict[str, float]:
 
 def tuning_scenes(seed: int = 4711, *, minutes: int = 30) -> list[Recipe]:
     """The perimeter benchmark's kinds of scenes, from recordings of fold 4."""
-    return list(perimeter_suite(seed, folds=TUNING_FOLDS, per_snr=8, per_class=12, overlaps=24, minutes=minutes))
+    return list(
+        perimeter_suite(
+            seed, folds=TUNING_FOLDS, per_snr=8, per_distance=2, per_class=12, overlaps=24, minutes=minutes, per_fault=0
+        )
+    )
 
 
 def tune(model: Path, *, minutes: int = 30, workers: int = 2) -> dict[str, tuple[float, float, float]]:
