@@ -5,7 +5,11 @@ from typing import Annotated
 
 import typer
 
+from appliance.lab.datasets.commands import app as data
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, export and judge models (needs `make lab`).")
+
+app.add_typer(data, name="data")
 
 
 @app.command()
