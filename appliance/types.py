@@ -115,6 +115,8 @@ class Track:
     """UTC of the latest detection that was associated."""
     updated: bool = True
     """True where this frame brought a detection; False where the track coasts."""
+    slots: tuple[int, ...] = ()
+    """The network's slots that reported it in this frame: whose masks are its sound. In one frame no slot has two tracks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ class Detection:
     """(classes,) activity times class probability."""
     elevation_valid: bool
     """False where the array cannot tell elevation."""
+    slots: tuple[int, ...] = ()
+    """The network's slots that report it, strongest first."""
 
 
 def detections(scene: SceneFrame, least_score: float) -> list[Detection]:
@@ -46,7 +48,7 @@ def _detection(slot: SceneObject) -> Detection:
     doa = slot.doa
     direction = unit_vector(doa.azimuth_deg, doa.elevation_deg if doa.elevation_valid else 0.0)
     scores = (slot.activity * slot.class_probs).astype(np.float32)
-    return Detection(direction, max(slot.doa_sigma_deg, _SIGMA_FLOOR_DEG), scores, doa.elevation_valid)
+    return Detection(direction, max(slot.doa_sigma_deg, _SIGMA_FLOOR_DEG), scores, doa.elevation_valid, (slot.slot,))
 
 
 def _same_source(a: Detection, b: Detection) -> bool:
@@ -58,4 +60,5 @@ def _merged(strong: Detection, weak: Detection) -> Detection:
     total = strong.scores.max() * strong.direction + weak.scores.max() * weak.direction
     scores = np.maximum(strong.scores, weak.scores)
     sigma_deg = min(strong.sigma_deg, weak.sigma_deg)
-    return Detection(total / np.linalg.norm(total), sigma_deg, scores, strong.elevation_valid)
+    slots = strong.slots + weak.slots
+    return Detection(total / np.linalg.norm(total), sigma_deg, scores, strong.elevation_valid, slots)

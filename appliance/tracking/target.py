@@ -31,6 +31,7 @@ class Target:
         self.unheard_s = 0.0
         self.confirmed = settings.confirm_hits == 1
         self.updated = True
+        self.slots = detection.slots
         self._settings = settings
         self._elevation_valid = detection.elevation_valid
         self._first_utc_ns = self.last_update_utc_ns = utc_ns
@@ -52,6 +53,7 @@ class Target:
         self.filter.update(detection.direction, detection.sigma_deg)
         self._blend(detection.scores, elapsed_s, _HEARD_MEMORY_S)
         self.unheard_s, self.updated, self.last_update_utc_ns = 0.0, True, utc_ns
+        self.slots = detection.slots
         self._hits.append(True)
         self.confirmed = self.confirmed or sum(self._hits) >= self._settings.confirm_hits
 
@@ -59,12 +61,14 @@ class Target:
         """The frame brought no detection."""
         self._blend(np.zeros_like(self.class_probs), elapsed_s, _UNHEARD_MEMORY_S)
         self.unheard_s, self.updated = self.unheard_s + elapsed_s, False
+        self.slots = ()
         self._hits.append(False)
 
     def absorb(self, younger: "Target") -> None:
         """The two have turned out to be one source; this one goes on."""
         self.class_probs = np.maximum(self.class_probs, younger.class_probs)
         self.confirmed = self.confirmed or younger.confirmed
+        self.slots, younger.slots = self.slots + younger.slots, ()
         if younger.unheard_s < self.unheard_s:
             self.filter, self.unheard_s = younger.filter, younger.unheard_s
             self.updated, self.last_update_utc_ns = younger.updated, younger.last_update_utc_ns
@@ -87,6 +91,7 @@ class Target:
             first_utc_ns=self._first_utc_ns,
             last_update_utc_ns=self.last_update_utc_ns,
             updated=self.updated and not deleted,
+            slots=self.slots,
         )
 
     def _blend(self, scores: Float32Array, elapsed_s: float, memory_s: float) -> None:
