@@ -15,35 +15,29 @@ app.add_typer(data, name="data")
 @app.command()
 def train(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
-    steps: Annotated[int, typer.Option(help="Steps of 16 scenes in all.")] = 12_000,
-    folds: Annotated[str, typer.Option(help="Folds to train on, e.g. 1,2,3.")] = "1,2,3",
-    seed: Annotated[int, typer.Option(help="Seed of weights and scenes.")] = 0,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    experiment: Annotated[str, typer.Option(help="tiny, small, base, or a TOML file.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(help="Steps in all; empty: the experiment's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of weights and scenes; empty: the experiment's.")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
     fuse: Annotated[
         bool, typer.Option("--fuse", help="Compile the network first: minutes, then a fifth faster.")
     ] = False,
+    device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train DeepASA-Edge `tiny` on scenes drawn on the fly."""
-    from appliance.lab.scenes import SceneSettings
-    from appliance.lab.train import TrainSettings
+    """Train DeepASA-Edge on scenes drawn on the fly."""
+    from appliance.lab.experiment import load_experiment
     from appliance.lab.train import train as run_training
 
-    settings = TrainSettings(
-        seed=seed,
-        steps=steps,
-        learning_rate=learning_rate,
-        scenes=SceneSettings(folds=tuple(int(fold) for fold in folds.split(","))),
-    )
     run_training(
-        settings,
+        load_experiment(experiment, {"steps": steps, "seed": seed}),
         folder,
         start=start,
         workers=workers,
         threads=threads,
         fuse=fuse,
+        device=device,
         log=lambda line: print(line, flush=True),
     )
 

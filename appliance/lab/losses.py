@@ -60,9 +60,10 @@ def scene_loss(
     costs = {"mask": cost_mask, "class": cost_class, "activity": cost_activity, "doa": cost_doa}
     total = sum(WEIGHTS[name] * cost for name, cost in costs.items())
     assert isinstance(total, Tensor)
-    rows = torch.arange(targets)
-    per_permutation = torch.stack([total[:, rows, columns].sum(dim=1) for columns in _PERMUTATIONS], dim=1)
-    best = _PERMUTATIONS[per_permutation.detach().argmin(dim=1)]  # (N, targets): slot of each target
+    rows = torch.arange(targets, device=total.device)
+    permutations_ = _PERMUTATIONS.to(total.device)
+    per_permutation = torch.stack([total[:, rows, columns].sum(dim=1) for columns in permutations_], dim=1)
+    best = permutations_[per_permutation.detach().argmin(dim=1)]  # (N, targets): slot of each target
 
     def pick(cost: Tensor) -> Tensor:
         return cost.gather(2, best.unsqueeze(2)).sum(dim=(1, 2))
@@ -76,7 +77,9 @@ def scene_loss(
     parts = {name: pick(cost).mean() for name, cost in costs.items()}
     parts["mask"] = parts["mask"] + noise_mask.mean()
     parts["sigma"] = sigma.mean()
-    loss = sum((WEIGHTS.get(name, _SIGMA_WEIGHT) * part for name, part in parts.items()), torch.zeros(()))
+    loss = sum(
+        (WEIGHTS.get(name, _SIGMA_WEIGHT) * part for name, part in parts.items()), torch.zeros((), device=total.device)
+    )
     if "sound_logits" in outputs:
         per_sound = functional.binary_cross_entropy_with_logits(
             outputs["sound_logits"], truth["sounds"], reduction="none"

@@ -47,7 +47,9 @@ def _listen(network: DeepAsaEdge, scene: Scene) -> tuple[float, np.ndarray, np.n
 
     Slots are associated with targets by the nearest direction among active slots: from predictions alone.
     """
-    outputs, _ = network(torch.from_numpy(scene.features)[None], network.initial_state(1))
+    state = network.initial_state(1)
+    outputs, _ = network(torch.from_numpy(scene.features)[None].to(state["doa_memory"].device), state)
+    outputs = {name: output.cpu() for name, output in outputs.items()}
     activity = torch.sigmoid(outputs["activity_logits"])[0].numpy()
     classes = torch.softmax(outputs["class_logits"], dim=3)[0].numpy()
     doa = outputs["doa"][0].numpy()

@@ -1,0 +1,78 @@
+"""Training: any size of the network learns a few steps, and a run that was interrupted goes on as if it had not been."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from appliance.errors import ConfigError
+from appliance.lab import validate
+from appliance.lab.experiment import load_experiment
+from appliance.lab.network import NetworkSettings
+from appliance.lab.scenes import SceneSettings
+from appliance.lab.train import TrainSettings, load_checkpoint, train
+
+_SCENES = SceneSettings(folds=(4,), seconds=1.0, synthetic_drones=0.0, arrays=2)
+_TINY = TrainSettings(
+    batch=4,
+    fresh=2,
+    steps=4,
+    warmup_steps=1,
+    validate_every=2,
+    network=NetworkSettings(width=16, blocks=1, head=16, object_width=8),
+    scenes=_SCENES,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_scenes() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate, "_SCENES", 2)
+        validate._fixed_scenes.cache_clear()
+        yield
+    validate._fixed_scenes.cache_clear()
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["network"]
+    return weights
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    halves = tmp_path / "halves"
+    schedule = replace(_TINY, bfloat16=False, decay_share=0.0)
+    first = train(replace(schedule, steps=2), halves, workers=0, log=lambda _: None)
+    assert torch.load(first, weights_only=True)["step"] == 2
+    second = train(schedule, halves, workers=0, log=lambda _: None)
+    straight = train(schedule, tmp_path / "straight", workers=0, log=lambda _: None)
+    for name, expected in _weights(straight).items():
+        torch.testing.assert_close(_weights(second)[name], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_checkpoint_carries_its_experiment(tmp_path: Path) -> None:
+    path = train(replace(_TINY, steps=2), tmp_path, workers=0, log=lambda _: None)
+    network, saved = load_checkpoint(path)
+    assert network.settings == _TINY.network
+    assert saved["settings"]["batch"] == 4
+    assert saved["settings"]["scenes"]["folds"] == (4,)
+
+
+@pytest.mark.parametrize("name", ["tiny", "small", "base"])
+def test_every_size_learns(name: str, tmp_path: Path) -> None:
+    settings = replace(load_experiment(name), batch=2, fresh=2, steps=1, validate_every=5, scenes=_SCENES)
+    path = train(settings, tmp_path, workers=0, log=lambda _: None)
+    assert all(torch.isfinite(weight).all() for weight in _weights(path).values() if weight.is_floating_point())
+
+
+def test_an_experiment_with_a_wrong_key_names_the_likely_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[network]\nwidht = 3\n")
+    with pytest.raises(ConfigError, match=r'mine\.toml: \[network\] widht: unknown key; did you mean "width"\?'):
+        load_experiment(str(path))
+    path.write_text('steps = "many"\n')
+    with pytest.raises(ConfigError, match=r"mine\.toml: steps: .*integer"):
+        load_experiment(str(path))
+    with pytest.raises(ConfigError, match="one of: base, small, tiny"):
+        load_experiment("huge")
