@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from intensity_model import write_intensity_model
 from typer.testing import CliRunner
@@ -14,14 +15,20 @@ from typer.testing import CliRunner
 from appliance.errors import ConfigError, ModelError
 from appliance.geometry import load_array
 from appliance.lab.evaluate import FULL, QUICK, Suite, evaluate, judge
+from appliance.lab.figures import system_figures
 from appliance.lab.hear import hear
 from appliance.lab.pack import load_clips
+from appliance.lab.perimeter import FAULTS
 from appliance.lab.render import render
 from appliance.lab.report import keep_scores, summary_table, write_report
 from appliance.lab.report_page import page
 from appliance.lab.systems import onnx_systems
 
-TINY = Suite("tiny", {"per_snr": 1, "per_class": 0, "overlaps": 1, "minutes": 1, "per_distance": 0, "per_fault": 0}, calibration_minutes=1)
+TINY = Suite(
+    "tiny",
+    {"per_snr": 1, "per_class": 0, "overlaps": 1, "minutes": 1, "per_distance": 0, "per_fault": 0},
+    calibration_minutes=1,
+)
 Report = dict[str, Any]
 
 
@@ -96,6 +103,33 @@ def test_hearing_leaves_nothing_behind_for_the_next_scene(model: Path) -> None:
     second = hear(samples, geometry, system)
     assert (second.events, second.frames) == (first.events, first.frames)
     assert (second.target_score == first.target_score).all()
+
+
+def test_frames_keep_their_place_after_lost_audio(model: Path) -> None:
+    """The network begins anew after a gap; the judge's clock does not."""
+    (system,) = onnx_systems([model])
+    recipe = TINY.recipes()[0]
+    samples, geometry = render(recipe).samples, load_array(recipe.array)
+    whole, holed = hear(samples, geometry, system), hear(samples, geometry, system, gaps=((64_000, 80_000),))
+    lost = np.isnan(holed.target_direction_deg[:, 0])
+    assert (lost == ((np.arange(120) >= 40) & (np.arange(120) < 50))).all()
+    assert holed.target_score[:40] == pytest.approx(whole.target_score[:40])
+    assert holed.target_score[60:] == pytest.approx(whole.target_score[60:], abs=0.2)
+    assert not {frame.frame for frame in holed.frames} & set(range(40, 50))
+
+
+def test_drones_are_counted_by_distance_and_fault(model: Path) -> None:
+    """A loud drone near by is found, one whose sound arrives far below the ambience is not."""
+    sizes = dict.fromkeys(("per_snr", "per_class", "overlaps", "minutes"), 0)
+    recipes = Suite("parts", {**sizes, "per_distance": 1, "per_fault": 1}, calibration_minutes=0).recipes()
+    assert [recipe.notes["distance_m"] for recipe in recipes[:6]] == [25.0, 50.0, 100.0, 200.0, 400.0, 800.0]
+    assert {recipe.notes["ambient_dba"] for recipe in recipes[:18]} == {35.0, 45.0, 55.0}
+    assert [recipe.notes["fault"] for recipe in recipes[18:]] == list(FAULTS)
+    chosen = [recipes[0], recipes[17], recipes[18]]
+    figures = system_figures(judge(chosen, onnx_systems([model]), workers=1, log=quiet)["deepasa-fp32"])
+    assert {level: list(pd) for level, pd in figures["drone_pd_by_distance_m"].items()} == {"35": ["25"], "55": ["800"]}
+    assert figures["drone_pd_by_distance_m"]["55"]["800"]["value"] == 0.0
+    assert list(figures["drone_pd_by_fault"]) == ["none"]
 
 
 def test_every_scene_is_judged_in_the_order_of_the_suite(model: Path) -> None:
