@@ -159,6 +159,8 @@ class Event:
     """Site name, a topic level."""
     node: str
     """Unit name, a topic level."""
+    muted: bool = False
+    """True where an operator's mute covers what would be an alert; its severity is then detection."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from appliance.errors import WireError
+from appliance.texts import Texts, load_texts
 from appliance.types import Event
 
 EVENT_SCHEMA = "acoustic.event.v1"
@@ -33,14 +34,22 @@ MESSAGE_KEYS = ("specversion", "id", "source", "type", "schema", "text", *_KEYS.
 _Message: type[BaseModel] = create_model(
     "_Message",
     __config__=ConfigDict(strict=True),
-    **{field: (hint, Field(alias=_KEYS[field])) for field, hint in get_type_hints(Event).items()},  # type: ignore[call-overload]
+    **{  # type: ignore[call-overload]
+        field.name: (
+            get_type_hints(Event)[field.name],
+            Field(
+                alias=_KEYS[field.name], **({} if field.default is dataclasses.MISSING else {"default": field.default})
+            ),
+        )
+        for field in dataclasses.fields(Event)
+    },
 )
 
 
-def event_to_dict(event: Event) -> dict[str, Any]:
+def event_to_dict(event: Event, texts: Texts | None = None) -> dict[str, Any]:
     """The event as the JSON object of `schemas/event.v1.json`: CloudEvents attributes first, then its own fields.
 
-    Raises `WireError` where a number is not finite, or a time is outside the years 1 to 9999.
+    `text` is in English unless `texts` says otherwise. Raises `WireError` where a number is not finite, or a time is outside the years 1 to 9999.
     """
     message: dict[str, Any] = {
         "specversion": "1.0",
@@ -48,7 +57,7 @@ def event_to_dict(event: Event) -> dict[str, Any]:
         "source": f"/acoustic/v1/{event.site}/{event.node}",
         "type": f"acoustic.event.{event.state}",
         "schema": EVENT_SCHEMA,
-        "text": event_text(event),
+        "text": event_text(event, texts),
     }
     for field, key in _KEYS.items():
         value = getattr(event, field)
@@ -56,10 +65,10 @@ def event_to_dict(event: Event) -> dict[str, Any]:
     return message
 
 
-def event_to_json(event: Event) -> str:
+def event_to_json(event: Event, texts: Texts | None = None) -> str:
     """One line of JSON; see `event_to_dict`."""
     try:
-        return json.dumps(event_to_dict(event), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return json.dumps(event_to_dict(event, texts), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (ValueError, TypeError) as error:
         raise WireError(f"event {event.event_id}: cannot be written as JSON: {error}") from error
 
@@ -83,13 +92,16 @@ def event_from_json(payload: str | bytes) -> Event:
         raise WireError(f"message: {fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
 
 
-def event_text(event: Event) -> str:
+def event_text(event: Event, texts: Texts | None = None) -> str:
     """What a person would say: "drone, bearing 047° true (± 4°), 92 %"."""
-    name = event.class_label.replace("_", " ")
-    subject = f"{name} no longer heard, last" if event.state == "end" else f"{name},"
-    bearing_deg = round(event.bearing_true_deg) % 360
-    sigma_deg = max(1, round(event.bearing_sigma_deg))
-    return f"{subject} bearing {bearing_deg:03d}° true (± {sigma_deg}°), {round(100 * event.confidence)} %"
+    words = {
+        "bearing": f"{round(event.bearing_true_deg) % 360:03d}",
+        "sigma": str(max(1, round(event.bearing_sigma_deg))),
+        "confidence": str(round(100 * event.confidence)),
+        "site": event.site,
+        "node": event.node,
+    }
+    return (texts or load_texts("en")).event_text(event.state, event.class_label, words)
 
 
 def utc_text(utc_ns: int) -> str:

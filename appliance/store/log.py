@@ -18,7 +18,8 @@ from appliance.types import Event, EventState, Severity, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
 
-_COLUMNS = [field.name for field in dataclasses.fields(Event)]
+# What came after the first release has a default, and its column is generated from the payload.
+_COLUMNS = [field.name for field in dataclasses.fields(Event) if field.default is dataclasses.MISSING]
 _STORED = [*_COLUMNS, "payload", "committed_utc_ns", "boot_id", "boot_ns"]
 _INSERT_EVENT = f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join(':' + name for name in _STORED)})"  # noqa: S608 - column names are ours
 _PAGE_ROWS = 500

@@ -76,3 +76,92 @@ def m003_unit_state(db: Database) -> None:
         ) STRICT, WITHOUT ROWID
         """
     )
+
+
+@MIGRATIONS()
+def m004_retention(db: Database) -> None:
+    """What was removed and why, counted; and a hash of each row since the chain was begun, which outlives the row."""
+    db.execute(
+        """
+        CREATE TABLE removals (
+            kind TEXT NOT NULL,
+            cause TEXT NOT NULL CHECK (cause IN ('age', 'size', 'full')),
+            items INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            last_utc_ns INTEGER NOT NULL,
+            PRIMARY KEY (kind, cause)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE chain (
+            event_row INTEGER PRIMARY KEY,
+            digest BLOB,
+            link BLOB NOT NULL,
+            removed INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """
+    )
+
+
+@MIGRATIONS()
+def m005_commands(db: Database) -> None:
+    """What operators asked of the unit, who and when, and what of it holds."""
+    db.execute(
+        """
+        CREATE TABLE commands (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            command_id TEXT UNIQUE,
+            name TEXT NOT NULL,
+            asked_by TEXT,
+            request TEXT NOT NULL,
+            response_topic TEXT NOT NULL,
+            correlation BLOB,
+            answer TEXT,
+            answered_utc_ns INTEGER,
+            sent INTEGER NOT NULL DEFAULT 0,
+            utc_ns INTEGER NOT NULL,
+            boot_id TEXT NOT NULL,
+            boot_ns INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX commands_unsent ON commands (id) WHERE sent = 0")
+    db.execute(
+        """
+        CREATE TABLE acknowledgements (
+            event_id TEXT PRIMARY KEY,
+            asked_by TEXT NOT NULL,
+            utc_ns INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE mutes (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            class_label TEXT,
+            from_deg REAL,
+            to_deg REAL,
+            duration_s REAL NOT NULL,
+            asked_by TEXT NOT NULL,
+            utc_ns INTEGER NOT NULL,
+            boot_id TEXT NOT NULL,
+            boot_ns INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE thresholds (
+            class_label TEXT PRIMARY KEY,
+            threshold REAL NOT NULL,
+            asked_by TEXT NOT NULL,
+            utc_ns INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    db.execute(
+        "ALTER TABLE events ADD COLUMN muted INTEGER GENERATED ALWAYS AS (coalesce(json_extract(payload, '$.muted'), 0)) VIRTUAL"
+    )

@@ -1,0 +1,74 @@
+"""What the unit says to people: one file of sentences, `firmware_configs/texts/en.toml`, that can be translated."""
+
+import functools
+import string
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from appliance.errors import ConfigError
+from appliance.firmware import FIRMWARE_DIR
+from appliance.types import EventState
+from appliance.validation import one_line
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+TEXTS_DIR = FIRMWARE_DIR / "texts"
+
+_WORDS = ("class", "bearing", "sigma", "confidence", "site", "node")
+
+
+class Texts(BaseModel):
+    """Sentences of one language."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    schema_version: Literal[1] = Field(alias="schema")
+    """Version of this format."""
+    event: Mapping[EventState, str]
+    """A sentence for each state, with the words it may use in braces."""
+    classes: Mapping[str, str] = {}
+    """What a class is called."""
+
+    @field_validator("event")
+    @classmethod
+    def _sentences_are_whole(cls, event: Mapping[EventState, str]) -> Mapping[EventState, str]:
+        for state in ("new", "update", "end"):
+            if state not in event:
+                raise ValueError(f'"{state}" is missing')
+            for _, word, form, conversion in string.Formatter().parse(event[state]):
+                if word is not None and (word not in _WORDS or form or conversion):
+                    raise ValueError(
+                        f'"{state}": {{{word}}} is none of {", ".join(f"{{{known}}}" for known in _WORDS)}'
+                    )
+        return event
+
+    def event_text(self, state: EventState, class_label: str, words: Mapping[str, str]) -> str:
+        """The sentence for `state`; `words` are those of the format but `class`."""
+        name = self.classes.get(class_label, class_label.replace("_", " "))
+        return self.event[state].format_map({"class": name, **words})
+
+
+@functools.cache
+def load_texts(name_or_path: str) -> Texts:
+    """The sentences of a shipped language or of a file; raises `ConfigError` that names file, key and remedy."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = TEXTS_DIR / f"{name_or_path}.toml"
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = ", ".join(sorted(path.stem for path in TEXTS_DIR.glob("*.toml")))
+        raise ConfigError(f"{path}: no such file of texts; give a path to a .toml file or one of: {known}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
+    try:
+        return Texts.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {one_line(error, Texts)}") from None
