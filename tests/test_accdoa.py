@@ -11,8 +11,10 @@ import torch
 from plane_waves import at_array, hum
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
 
 from appliance.angles import arc_distance_deg, unit_vector
+from appliance.cli.main import app
 from appliance.dsp.features import BANDS, FEATURES
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import load_array
@@ -269,3 +271,15 @@ def test_it_learns_from_drawn_scenes_goes_on_where_it_stopped_and_is_heard(tmp_p
     heard = hear(at_array(hum(1.0), geometry, 30.0).astype(np.float32), geometry, AccdoaSystem(str(checkpoint)))
     assert heard.target_score.shape == (10,)
     assert np.isfinite(heard.target_direction_deg).all()
+
+
+@pytest.mark.usefixtures("small_pack")
+def test_the_command_trains_the_whole_network_as_an_experiment_says(tmp_path: Path) -> None:
+    experiment = tmp_path / "short.toml"
+    scenes = "[scenes]\nfolds = [1]\nseconds = 1.0\nsynthetic_drones = 0.0\narrays = 1\n"
+    experiment.write_text(f"batch = 2\nfresh = 2\nsteps = 9\n{scenes}", encoding="utf-8")
+    options = ["--experiment", str(experiment), "--steps", "1", "--workers", "0"]
+    result = CliRunner().invoke(app, ["lab", "train-accdoa", str(tmp_path / "run"), *options])
+    assert result.exit_code == 0, result.output
+    assert "step 1/1 loss" in result.output
+    assert load_accdoa(tmp_path / "run" / "last.pt").settings == AccdoaSettings()

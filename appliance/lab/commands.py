@@ -1,5 +1,6 @@
 """`appliance lab …`: training, export and the judge. Registered as a plug-in, so that the runtime never imports it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -101,3 +102,22 @@ def demo() -> None:
     from appliance.lab.demo_scene import write_demo
 
     write_demo()
+
+
+@app.command()
+def train_accdoa(
+    folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
+    experiment: Annotated[str, typer.Option(help="Whose scenes, steps and rates: tiny, or a TOML file.")] = "tiny",
+    steps: Annotated[int | None, typer.Option(help="Steps in all; empty: the experiment's.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
+) -> None:
+    """Train the baseline that other work uses, a multi-ACCDOA CRNN of the size of `tiny`, on the same scenes."""
+    from appliance.lab.accdoa_train import AccdoaTraining
+    from appliance.lab.accdoa_train import train_accdoa as run_training
+    from appliance.lab.experiment import load_experiment
+
+    settings = AccdoaTraining(training=load_experiment(experiment, {"steps": steps}))
+    log = partial(print, flush=True)
+    print(run_training(settings, folder, workers=workers, threads=threads, device=device, log=log))
