@@ -97,6 +97,36 @@ def evaluate(
 
 
 @app.command()
+def render(
+    recipes: Annotated[list[Path] | None, typer.Argument(help="Recipe files, or folders of them.")] = None,
+    count: Annotated[int, typer.Option(min=0, help="Instead of recipes: so many random scenes.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random scenes.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each random scene.")] = 10.0,
+    folds: Annotated[str, typer.Option(help="Folds that random scenes are drawn from, e.g. 1,2,3.")] = "1,2,3",
+    out: Annotated[
+        Path, typer.Option(help="Folder for audio, metadata and recipes; an interrupted run goes on.")
+    ] = Path("runs/scenes"),
+    stems: Annotated[bool, typer.Option("--stems", help="Keep each source's part too, as NAME.stems.npz.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
+) -> None:
+    """Render scenes: audio of the microphones, DCASE metadata and the recipe of each."""
+    from appliance.errors import ConfigError
+    from appliance.lab.render_many import drawn_recipes, read_recipes, render_all
+
+    if bool(recipes) == bool(count):
+        raise ConfigError("render: give either recipe files or --count")
+    numbers = tuple(int(fold) for fold in folds.split(","))
+    scenes = read_recipes(recipes) if recipes else drawn_recipes(count, seed, folds=numbers, seconds=seconds)
+    done = render_all(list(scenes), out, workers=workers, stems=stems, log=lambda line: print(line, flush=True))
+    rate = (
+        f", {done.scenes / done.wall_s:.2f} scenes/s, {done.audio_s / done.wall_s:.0f} × real time"
+        if done.scenes
+        else ""
+    )
+    print(f"{done.scenes} scenes rendered, {done.kept} kept, in {out}{rate}")
+
+
+@app.command()
 def demo() -> None:
     """Render the demonstration recording, its truth and its attribution again."""
     from appliance.lab.demo_scene import write_demo

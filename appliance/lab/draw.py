@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,14 @@ class SceneDraw:
         self._by_label: dict[str, list[Clip]] = {}
         for clip in load_clips(folds):
             self._by_label.setdefault(clip.label, []).append(clip)
+        self.labels = tuple(self._by_label)
         self.none_labels = [label for label in self._by_label if label not in CLASSES]
+
+    def with_rng(self, rng: np.random.Generator) -> "SceneDraw":
+        """The same recordings, chosen by another generator."""
+        twin = copy(self)
+        twin.rng = rng
+        return twin
 
     def clips(self, label: str) -> list[Clip]:
         """All clips of a label, in manifest order."""
