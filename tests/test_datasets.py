@@ -3,12 +3,15 @@
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import soxr
+from plane_waves import at_array, hum
 from pyarrow import parquet, table
 from scipy.io import savemat
 from typer.testing import CliRunner
@@ -16,14 +19,15 @@ from typer.testing import CliRunner
 from appliance.angles import azimuth_elevation_deg
 from appliance.cli.main import app
 from appliance.errors import ConfigError, RecordingError
-from appliance.geometry import shipped_arrays
+from appliance.geometry import load_array, shipped_arrays
 from appliance.lab.datasets.check import check_dataset
-from appliance.lab.datasets.dregon import mic_positions_m
+from appliance.lab.datasets.judge import judge_recordings
 from appliance.lab.datasets.kinds import Item, SceneRecording, recordings_of
 from appliance.lab.datasets.registry import CLIP_SETS, DATASETS, SCENE_SETS
 from appliance.lab.datasets.sources import load_clips, read_clip
 from appliance.lab.dcase_csv import SeldRow
 from appliance.lab.pack import CLASSES, SOUNDS
+from appliance.lab.systems import OnnxSystem
 
 Make = Callable[[Path], None]
 
@@ -127,7 +131,7 @@ def make_dcase(folder: str, name: str, *rows: str) -> Make:
 
 
 def make_asa2(root: Path) -> None:
-    tone(root / "test" / "mixed" / "17.wav", rate_hz=16_000, channels=4, seconds=4.0)
+    tone(root / "test" / "mixed" / "17.wav", rate_hz=16_000, channels=4)
     text(
         root / "test" / "info" / "17.csv",
         "frame,source,class,azimuth,elevation",
@@ -137,7 +141,7 @@ def make_asa2(root: Path) -> None:
     )
     for stem in ("10", "0", "2"):
         for kind in ("reverb", "anechoic"):
-            tone(root / "test" / kind / "17" / f"{stem}.wav", rate_hz=16_000, channels=4, seconds=4.0)
+            tone(root / "test" / kind / "17" / f"{stem}.wav", rate_hz=16_000, channels=4)
 
 
 def make_dregon(root: Path) -> None:
@@ -176,19 +180,27 @@ MAKERS: dict[str, Make] = {
 }
 
 
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder of public sets, each where it is looked for, and a small audio pack."""
-    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "sets"))
-    monkeypatch.setenv("APPLIANCE_PACK", str(tmp_path / "pack"))
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Public sets, each where it is looked for, and an audio pack of one clip."""
+    folder = tmp_path_factory.mktemp("published")
     for name, make in MAKERS.items():
-        make(tmp_path / "sets" / DATASETS[name].card.folder)
-    tone(tmp_path / "pack" / "dog" / "judged.flac", rate_hz=16_000)
+        make(folder / "sets" / DATASETS[name].card.folder)
+    tone(folder / "pack" / "dog" / "judged.flac", rate_hz=16_000)
     text(
-        tmp_path / "pack" / "manifest.csv",
+        folder / "pack" / "manifest.csv",
         "path,class,source_repo,license,seconds,fold,subclass,recording_id",
         "dog/judged.flac,dog,someone/sounds,CC0,0.25,5,dog,freesound:100032",
     )
+    return folder
+
+
+@pytest.fixture
+def shelf(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the public sets, to be broken at will."""
+    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("APPLIANCE_DATA", str(tmp_path / "sets"))
+    monkeypatch.setenv("APPLIANCE_PACK", str(tmp_path / "pack"))
     return tmp_path / "sets"
 
 
@@ -363,11 +375,12 @@ def test_a_folder_per_sound_keeps_sessions_together(shelf: Path) -> None:
 
 def test_starss23_is_a_recording_of_a_shipped_array_with_truth(shelf: Path) -> None:
     (scene,) = scenes(shelf, "starss23")
-    assert scene.array in shipped_arrays()
-    assert scene.truth[0] == [SeldRow(1, 2, -50.0, 10.0), SeldRow(8, 0, 10.0, 0.0)]
-    assert scene.our_truth() == {
-        0: [SeldRow(CLASSES.index("speech"), 2, -50.0, 10.0)],  # music is none of ours
-        9: [SeldRow(CLASSES.index("footsteps"), 2, -50.0, -60.0)],
+    assert scene.array is not None
+    assert scene.array.name in shipped_arrays()
+    assert [row[:4] for row in scene.truth[0]] == [(1, 2, -50.0, 10.0), (8, 0, 10.0, 0.0)]
+    assert {frame: [row[:4] for row in rows] for frame, rows in scene.our_truth().items()} == {
+        0: [(CLASSES.index("speech"), 2, -50.0, 10.0)],  # music is none of ours
+        9: [(CLASSES.index("footsteps"), 2, -50.0, -60.0)],
     }
     assert scene.split == "dev-test-tau"
 
@@ -400,16 +413,51 @@ def test_dregon_tells_where_the_source_is_while_it_is_tracked(shelf: Path) -> No
         )[0] == pytest.approx((expected_deg + 180.0) % 360.0 - 180.0, abs=0.01)
         assert row.elevation_deg == pytest.approx(-30.0, abs=0.01)
     assert flight.our_truth()[5][0].class_index == CLASSES.index("speech")
-    positions_m = mic_positions_m(shelf / "DREGON")
-    assert positions_m.shape == (8, 3)
-    assert positions_m[3] == pytest.approx([0.042, 0.0615, -0.031])
+    assert flight.array is not None
+    from_first_m = flight.array.positions_m - flight.array.positions_m[0]
+    assert from_first_m[3] == pytest.approx([0.0, 0.0, -0.03])
 
 
-def test_a_lost_clock_of_dregon_is_named(shelf: Path) -> None:
+def test_a_lost_clock_and_a_broken_array_of_dregon_are_named(shelf: Path) -> None:
     name = "DREGON_free-flight_speech-high_room1"
     (shelf / "DREGON" / name / f"{name}_audiots.mat").unlink()
-    (problem,) = check_dataset(DATASETS["dregon"], shelf / "DREGON", partial=True).problems
-    assert f"{name}_audiots.mat" in problem
+    (shelf / "DREGON" / "micPos.txt").write_text("micPos = [1 2 3];", encoding="utf-8")
+    problems = check_dataset(DATASETS["dregon"], shelf / "DREGON", partial=True).problems
+    assert len(problems) == 2
+    assert "3 numbers in brackets, not 8 × 3" in problems[0]
+    assert f"{name}_audiots.mat" in problems[1]
+
+
+# --- judged on --------------------------------------------------------------------------------------------------------
+
+
+def test_a_system_is_judged_on_recorded_scenes_through_the_pipeline(tmp_path: Path, intensity_model: Path) -> None:
+    """A model that needs no training hears a hum at -100°, 20°: a drone, found where it is and nowhere else."""
+    array = load_array("tetrahedron_4cm2")
+    samples = soxr.resample(at_array(hum(6.0, 0.05), array, -100.0, 20.0).T, 16_000, 24_000)
+    soundfile.write(tmp_path / "scene.wav", samples, 24_000)
+    scores = {}
+    for azimuth_deg in (-100.0, 60.0):
+        truth = {frame: [SeldRow(1, 0, azimuth_deg, 20.0)] for frame in range(60)}
+        classes = ("music", "drone")
+        scene = SceneRecording(tmp_path / "scene.wav", array, truth, classes, (None, "drone"), "test", "CC0", ())
+        scores[azimuth_deg] = judge_recordings([scene], OnnxSystem("intensity", str(intensity_model)), print)
+    assert scores[-100.0].f20 > 0.7
+    assert scores[-100.0].le_cd_deg < 10.0
+    assert scores[60.0].f20 == 0.0
+
+
+def test_the_command_judges_a_shipped_model(shelf: Path) -> None:
+    status, said = run("judge", "tau2020")
+    assert (status, "SELD" in said) == (0, True), said
+    (shelf / "DREGON" / "micPos.txt").unlink()
+    for name, status_expected, reason in (
+        ("esc50", ConfigError.exit_status, "not a set of scenes"),
+        ("asa2", ConfigError.exit_status, "nobody says where its microphones are"),
+        ("dregon", RecordingError.exit_status, "micPos.txt: cannot be read"),
+    ):
+        status, said = run("judge", name)
+        assert (status, reason in said) == (status_expected, True), said
 
 
 # --- drawn from together ----------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def judge_scene(recipe: Recipe, sources: Sequence[SourceTruth], heard: HeardScen
     """Hold what a system heard against the truth."""
     planar = recipe.geometry().is_planar
     true, found = true_events(sources, CLASSES), found_events(heard.events)
-    reference, tracks = frames_of_sources(sources, CLASSES), _track_rows(heard.frames)
+    reference, tracks = frames_of_sources(sources, CLASSES), track_rows(heard.frames)
     match = partial(match_events, true, found, grace_s=GRACE_S, max_error_deg=MAX_ERROR_DEG, azimuth_only=planar)
     return JudgedScene(
         part=str(recipe.notes.get("part", "")),
@@ -108,7 +108,8 @@ def _confirmed(scores: Floats) -> float:
     return float(np.sort(windows, axis=1)[:, CONFIRM_OF - CONFIRM_FRAMES].max())
 
 
-def _track_rows(frames: Sequence[HeardFrame]) -> dict[int, list[SeldRow]]:
+def track_rows(frames: Sequence[HeardFrame]) -> dict[int, list[SeldRow]]:
+    """Confirmed tracks as the judge of SELD takes them; a track's number is its source index."""
     rows: dict[int, list[SeldRow]] = {}
     for heard in frames:
         if heard.label in CLASSES:

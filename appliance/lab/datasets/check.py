@@ -58,6 +58,10 @@ def _check_clips(clip_set: ClipSet, findings: Findings) -> int:
 
 def _check_scenes(scene_set: SceneSet, findings: Findings) -> int:
     items, labels = scene_set.items(findings.root), tuple(scene_set.card.classes.values())
+    try:
+        _ = scene_set.array and scene_set.array(findings.root)
+    except RecordingError as error:
+        findings.problems.append(str(error))
     for item in items:
         path = str(item.audio.relative_to(findings.root))
         facts = _facts(findings, path, (scene_set.rate_hz,), (scene_set.channels,))

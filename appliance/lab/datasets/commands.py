@@ -57,3 +57,27 @@ def check(
         print(problem)
     if findings.problems:
         raise RecordingError(f"{findings.root}: {len(findings.problems)} problem(s) with {found.card.title}; see above")
+
+
+@app.command()
+def judge(
+    name: Annotated[str, typer.Argument(help="A name that `list` gives, of a set of scenes.")],
+    folder: Annotated[Path | None, typer.Argument(help="Where it lies, if not where `where` says.")] = None,
+    model: Annotated[str, typer.Option(help="Name or path of an exported model.")] = "deepasa-edge-tiny-int8",
+) -> None:
+    """Hear a set's scenes through the pipeline and print DCASE's scores over those of our classes that sound in them."""
+    from appliance.errors import ConfigError
+    from appliance.lab.datasets.judge import judge_recordings
+    from appliance.lab.datasets.kinds import recordings_of, set_dir
+    from appliance.lab.datasets.registry import SCENE_SETS
+    from appliance.lab.systems import onnx_systems
+    from appliance.model.meta import find_model
+
+    if name not in SCENE_SETS:
+        raise ConfigError(f"{name}: not a set of scenes; there are {', '.join(SCENE_SETS)}")
+    scene_set = SCENE_SETS[name]
+    (system,) = onnx_systems([find_model(model)])
+    recordings = recordings_of(scene_set, set_dir(scene_set.card, folder))
+    scores = judge_recordings(recordings, system, lambda line: print(line, flush=True))
+    print(f"ER20 {scores.er20:.2f}  F20 {scores.f20:.2f}  LE {scores.le_cd_deg:.0f}°  LR {scores.lr_cd:.2f}")
+    print(f"SELD {scores.seld:.2f} of {system.name} over {len(recordings)} scenes")

@@ -7,6 +7,7 @@ a unit's own recordings do. (The first-order Ambisonics format holds the same sc
 from pathlib import Path
 
 from appliance.errors import ConfigError
+from appliance.geometry import load_array
 from appliance.lab.datasets.kinds import Card, SceneItem, SceneSet, Truth, needed
 from appliance.lab.dcase_csv import load_dcase_csv
 
@@ -36,7 +37,7 @@ def _scene_set(card: Card) -> SceneSet:
         assert item.truth is not None
         return load_dcase_csv(item.truth, len(card.classes))
 
-    return SceneSet(card, items, read_truth, _RATE_HZ, _CHANNELS, _ARRAY)
+    return SceneSet(card, items, read_truth, _RATE_HZ, _CHANNELS, lambda _: load_array(_ARRAY))
 
 
 STARSS23 = _scene_set(

@@ -13,6 +13,7 @@ import soundfile
 
 from appliance.angles import azimuth_elevation_deg, unit_vector
 from appliance.errors import ConfigError, RecordingError
+from appliance.geometry import ArrayGeometry
 from appliance.lab.datasets.kinds import Card, SceneItem, SceneSet, Truth
 from appliance.lab.dcase_csv import SeldRow
 
@@ -72,8 +73,8 @@ def read_truth(item: SceneItem) -> Truth:
     }
 
 
-def mic_positions_m(root: Path) -> Float64Array:
-    """Microphones (8, 3) in metres from `micPos.txt`, a matrix in Matlab's notation, in the order of the channels."""
+def array(root: Path) -> ArrayGeometry:
+    """The eight microphones from `micPos.txt`, a matrix of metres in Matlab's notation, in the order of the channels."""
     path = root / "micPos.txt"
     try:
         text = re.sub(r"%.*", "", path.read_text(encoding="utf-8"))
@@ -83,7 +84,8 @@ def mic_positions_m(root: Path) -> Float64Array:
     numbers = re.findall(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", matrix[1] if matrix else "")
     if len(numbers) != 3 * _MICS:
         raise RecordingError(f"{path}: {len(numbers)} numbers in brackets, not 8 × 3; fetch it from {CARD.homepage}")
-    return np.array(numbers, np.float64).reshape(_MICS, 3)
+    positions_m = np.array(numbers, np.float64).reshape(_MICS, 3)
+    return ArrayGeometry(CARD.name, positions_m - positions_m.mean(axis=0), tuple(range(_MICS)))
 
 
 def _fields(path: Path, name: str, fields: tuple[str, ...]) -> dict[str, Float64Array]:
@@ -98,4 +100,4 @@ def _fields(path: Path, name: str, fields: tuple[str, ...]) -> dict[str, Float64
         raise RecordingError(f"{path}: no {name} to be read in it ({error}); fetch it again") from error
 
 
-DREGON = SceneSet(CARD, items, read_truth, rate_hz=44_100, channels=_MICS, array=None)
+DREGON = SceneSet(CARD, items, read_truth, rate_hz=44_100, channels=_MICS, array=array)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import ConfigError, RecordingError
+from appliance.geometry import ArrayGeometry
 from appliance.lab.dcase_csv import SeldRow
 from appliance.lab.pack import CLASSES, Clip
 
@@ -104,8 +105,8 @@ class SceneSet:
     """Sampling rate of its files."""
     channels: int
     """Channels of its files."""
-    array: str | None
-    """Name of the array file whose microphones the channels are; None where no file describes them."""
+    array: Callable[[Path], ArrayGeometry] | None
+    """The array whose microphones the channels are, from the set's folder; None where nobody says where they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,8 @@ class SceneRecording:
 
     audio: Path
     """Multichannel file."""
-    array: str | None
-    """As `SceneSet.array`."""
+    array: ArrayGeometry | None
+    """Where its microphones are."""
     truth: Truth
     """What sounds when and where; class indices count the set's classes."""
     classes: tuple[str, ...]
@@ -211,10 +212,11 @@ def clips_of(
 def recordings_of(scene_set: SceneSet, root: Path) -> list[SceneRecording]:
     """All scenes under this folder with their truth."""
     classes = scene_set.card.classes
+    array = scene_set.array(root) if scene_set.array else None
     return [
         SceneRecording(
             item.audio,
-            scene_set.array,
+            array,
             scene_set.read_truth(item),
             tuple(classes),
             tuple(classes.values()),
