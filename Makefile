@@ -14,7 +14,7 @@ demo: .venv/ready ## replay the demo recording through the whole appliance (ARGS
 	.venv/bin/appliance demo $(ARGS)
 
 bench: .venv/ready ## measure speed and memory of the shipped models on this machine
-	.venv/bin/appliance bench $(ARGS)
+	.venv/bin/appliance bench speed $(ARGS)
 
 test: lint ## everything: lint, types, floors, and the whole suite
 	.venv-lab/bin/pytest $(ARGS)

@@ -1,61 +1,108 @@
-"""`appliance bench`: speed and memory of the shipped models on this machine, INT8 and FP32 in one run."""
+"""`appliance bench`: what this machine can do, and the proofs that no alert is lost. Each prints what it measured."""
 
-import resource
-from typing import Annotated
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
-import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from appliance.audio.replay import ReplaySource
-from appliance.cli.demo import DEMO_DIR
-from appliance.cli.demo_truth import read_truth
-from appliance.config import SiteSettings
-from appliance.events import seeded_ulids
-from appliance.geometry import load_array
-from appliance.model.meta import shipped_models
-from appliance.model.scene import SceneModel
-from appliance.pipeline import Moment, run
-from appliance.stages import build_stages
-from appliance.types import Event
+app = typer.Typer(add_completion=False, help="Time the models, or prove on this machine that no alert is lost.")
+
+_Events = Annotated[int, typer.Option(min=1, help="Events to send.")]
+_Seed = Annotated[int, typer.Option(help="Of ids, lifecycles and moments; printed with the result.")]
+_Folder = Annotated[
+    Path | None, typer.Option("--dir", help="Keep event log, broker and logs here (an empty folder).", metavar="FOLDER")
+]
 
 
-class _Stopwatch:
-    """An observer that keeps the time of each step."""
-
-    def __init__(self) -> None:
-        self.step_ms: list[float] = []
-
-    def frame(self, moment: Moment) -> None:
-        self.step_ms.append(moment.step_s * 1e3)
-
-    def finished(self, events: object, stream_s: float) -> None:
-        """Nothing to time."""
+@app.callback(invoke_without_command=True)
+def _default(context: typer.Context) -> None:
+    """Without a command of its own: `speed`."""
+    if context.invoked_subcommand is None:
+        speed()
 
 
-def bench(
+@app.command()
+def speed(
     models: Annotated[list[str] | None, typer.Argument(help="Models by name or path; empty: all shipped.")] = None,
     rounds: Annotated[int, typer.Option(help="Times the demonstration recording is heard by each.", min=1)] = 3,
 ) -> None:
     """Time the pipeline from samples to events on one thread, on the demonstration recording."""
-    array, _ = read_truth(DEMO_DIR / "fence.json")
-    geometry, settings = load_array(array), SiteSettings()
-    table = Table("model", "× real time", "p50 ms", "p99 ms", "share of a core", title="per 100-ms step, one thread")
-    for name in models or shipped_models():
-        model, watch, audio_s = SceneModel.load(name), _Stopwatch(), 0.0
-        for _ in range(rounds):
-            model.reset()
-            stages = build_stages(settings, geometry, model, ulids=seeded_ulids(b"bench"), clock=lambda: "replay")
-            sink: list[Event] = []
-            with ReplaySource(DEMO_DIR / "fence.flac", geometry) as source:
-                audio_s += run(source, stages.extractor, model, stages.tracker, stages.policy, sink, [watch]).audio_s
-        busy_s = sum(watch.step_ms) / 1e3
-        p50, p99 = np.percentile(watch.step_ms, (50, 99))
-        table.add_row(
-            model.meta.name, f"{audio_s / busy_s:.0f}", f"{p50:.2f}", f"{p99:.2f}", f"{100 * busy_s / audio_s:.1f} %"
-        )
-    console = Console()
-    console.print(table)
-    resident_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    console.print(f"largest resident memory: {resident_mb:.0f} MB")
+    from appliance.cli.bench_speed import measure_speed
+
+    measure_speed(models, rounds)
+
+
+@app.command()
+def delivery(
+    events: _Events = 1000,
+    kills: Annotated[int, typer.Option(min=0, help="Times each process is killed with SIGKILL.")] = 50,
+    outages: Annotated[int, typer.Option(min=0, help="Times the broker is stopped and started.")] = 50,
+    rate: Annotated[float, typer.Option(min=0.1, help="State changes committed per second, on average.")] = 20.0,
+    seed: _Seed = 1,
+    folder: _Folder = None,
+) -> None:
+    """Send events while writer, publisher and broker fall over at random moments; one JSON line.
+
+    Status 1 where an event is lost, invented, altered or out of order. Needs Mosquitto.
+    """
+    from appliance.cli.bench_delivery import prove_delivery
+
+    with _workplace(folder) as place:
+        _report(prove_delivery(place, events=events, kills=kills, outages=outages, rate_hz=rate, seed=seed))
+
+
+@app.command()
+def powercut(
+    kills: Annotated[int, typer.Option(min=1, help="Times the writing process is killed with SIGKILL.")] = 200,
+    seed: _Seed = 1,
+    folder: _Folder = None,
+) -> None:
+    """Kill a process that writes the event log, again and again; one JSON line.
+
+    Status 1 where the file fails SQLite's `integrity_check`, or lacks what was acknowledged.
+    """
+    from appliance.cli.bench_powercut import prove_powercut
+
+    with _workplace(folder) as place:
+        _report(prove_powercut(place, kills=kills, seed=seed))
+
+
+@app.command()
+def throughput(
+    events: _Events = 2000,
+    backlog: Annotated[int, typer.Option(min=1, help="Events that wait before the publisher starts.")] = 100_000,
+    rate: Annotated[float, typer.Option(min=0.1, help="Events per second while latency is measured.")] = 20.0,
+    seed: _Seed = 1,
+    folder: _Folder = None,
+) -> None:
+    """Latency and events per second to a subscriber, beside a bare paho publisher; then a backlog. One JSON line.
+
+    Status 1 where an event does not arrive. Needs Mosquitto.
+    """
+    from appliance.cli.bench_throughput import measure_throughput
+
+    with _workplace(folder) as place:
+        _report(measure_throughput(place, events=events, backlog=backlog, rate_hz=rate, seed=seed))
+
+
+@contextmanager
+def _workplace(folder: Path | None) -> Iterator[Path]:
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise typer.BadParameter(f"{folder}: not empty; give a new folder", param_hint="--dir")
+        yield folder.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="appliance-bench-") as temporary:
+        yield Path(temporary)
+
+
+def _report(result: dict[str, Any]) -> None:
+    """Print the result; `passed` in it decides the exit status."""
+    typer.echo(json.dumps(result))
+    if not result["passed"]:
+        raise typer.Exit(1)
