@@ -16,6 +16,7 @@ COMMANDS = {
     "run": "Run the sensor: microphones to event log.",
     "publish": "Publish logged events over MQTT.",
     "replay": "Hear a recording as the unit would, and print, log or score what it says.",
+    "scene": "Edit a recording object by object, from the stems that replay wrote.",
     "events": "List, filter and export the event log.",
     "listen": "Watch the microphones, or a recording, in a live terminal view.",
     "demo": "Replay a recording with known truth through everything, down to an MQTT subscriber.",

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ from appliance.errors import ConfigError, RecordingError
 from appliance.events import policies_for, seeded_ulids
 from appliance.geometry import ArrayGeometry, load_array
 from appliance.model.scene import SceneModel
-from appliance.pipeline import EventSink, Observer, run
+from appliance.pipeline import EventSink, Moment, Observer, run
+from appliance.separation.objects import ObjectMasks
+from appliance.separation.stems import write_stems
 from appliance.stages import build_stages
 from appliance.store import EventLog
 from appliance.types import Event
@@ -44,6 +47,14 @@ def replay(
         typer.Option(help="Write objects per 100 ms: frame,class index,source index,azimuth,elevation.", metavar="OUT"),
     ] = None,
     db: Annotated[Path | None, typer.Option(help="Log events to this SQLite file too.", metavar="FILE")] = None,
+    stems: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the sound of each object (mono, and its share of the FOA) and the residual as WAV files, "
+            "with stems.json; direct and reverberant sound together, since the model does not tell them apart.",
+            metavar="FOLDER",
+        ),
+    ] = None,
 ) -> None:
     """Hear a recording as the unit would, and say what was heard: one line per state change of an event.
 
@@ -69,10 +80,32 @@ def replay(
                 ) from None
             policies = policies_for(scene_model.classes, scene_model.thresholds, settings.policy)
             observers.append(DcaseCsv(out, scene_model.classes, policies, _START_UTC_NS))
+        masks = ObjectMasks(scene_model.classes)
+        if stems:
+            observers.append(_Gather(masks))
         summary = run(source, stages.extractor, stages.model, stages.tracker, stages.policy, sink, observers)
+    if stems:
+        # A second time over the recording: only now is it known which tracks were worth a file.
+        with ReplaySource(file, geometry) as source:
+            blocks, model_name = source.blocks(), scene_model.meta.name
+            manifest = write_stems(stems, blocks, geometry, masks.objects(), recording=file.name, model=model_name)
+        typer.echo(f"{stems}: {len(manifest.objects)} objects and the residual", err=True)
     if not jsonl:
         pace = f", {summary.audio_s / summary.busy_s:.0f} times as fast as it was recorded" if summary.busy_s else ""
         typer.echo(f"{summary.audio_s:.1f} s heard: {summary.events} events, {summary.alerts} alerts{pace}", err=True)
+
+
+class _Gather:
+    """An observer that keeps whose mask is whose."""
+
+    def __init__(self, masks: ObjectMasks) -> None:
+        self._masks = masks
+
+    def frame(self, moment: Moment) -> None:
+        self._masks.add(moment.scene, moment.tracks, moment.events)
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """What has no frame has no sound."""
 
 
 class _Once:

@@ -1,0 +1,96 @@
+"""`appliance scene`: what can be made of the stems of a recording."""
+
+import contextlib
+import math
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import soundfile
+import typer
+
+from appliance.errors import ConfigError
+from appliance.separation.binaural import BinauralDecoder
+from appliance.separation.manifest import read_manifest
+from appliance.separation.remix import Edit, remix
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+_RESIDUAL = "residual"
+
+
+@app.callback()
+def _root() -> None:
+    """Edit a recording object by object."""
+
+
+@app.command(name="remix")
+def remix_stems(
+    folder: Annotated[Path, typer.Argument(help="Folder that `appliance replay --stems` wrote.")],
+    out: Annotated[Path, typer.Argument(help="WAV file to write: 32-bit float.")],
+    gain: Annotated[
+        list[str] | None, typer.Option(help="Make an object, or `residual`, louder or softer.", metavar="ID=DB")
+    ] = None,
+    mute: Annotated[list[str] | None, typer.Option(help="Leave an object, or `residual`, out.", metavar="ID")] = None,
+    move: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Let an object come from one direction of the array frame.", metavar="ID=AZIMUTH[,ELEVATION]"
+        ),
+    ] = None,
+    binaural: Annotated[
+        bool, typer.Option("--binaural", help="Two channels for headphones; else FOA: W, Y, Z, X (ACN/SN3D).")
+    ] = False,
+) -> None:
+    """Put stems together again. An object's ID is its number in stems.json; without options it is what the array heard."""
+    edits, residual_gain = _edits(gain or [], mute or [], move or [])
+    manifest, decoder, peak = read_manifest(folder), BinauralDecoder() if binaural else None, 0.0
+    with contextlib.ExitStack() as stack:
+        try:
+            channels = 2 if binaural else 4
+            file = soundfile.SoundFile(out, "w", manifest.sample_rate_hz, channels, "FLOAT", format="WAV")
+            stack.enter_context(file)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise ConfigError(f"{out}: cannot be written ({error}); give another path") from None
+        for foa in remix(folder, edits, residual_gain):
+            samples = decoder.push(foa) if decoder else foa
+            peak = max(peak, float(np.abs(samples).max()))
+            file.write(samples.T)
+    level = f"peak {20.0 * np.log10(peak):.1f} dBFS" if peak > 0.0 else "silent"
+    kind = "binaural" if binaural else "FOA"
+    typer.echo(f"{out}: {manifest.samples / manifest.sample_rate_hz:.1f} s of {kind}, {level}", err=True)
+
+
+def _edits(gain: list[str], mute: list[str], move: list[str]) -> tuple[dict[int, Edit], float]:
+    """Edits by track id, and the residual's gain. Raises `ConfigError` where an option is not to be understood."""
+    factors: dict[str, float] = {}
+    for option in gain:
+        name, (level_db,) = _split("--gain", option, 1)
+        factors[name] = 10.0 ** (level_db / 20.0)
+    factors |= dict.fromkeys(mute, 0.0)
+    residual_gain = factors.pop(_RESIDUAL, 1.0)
+    gains = {_track_id(name): factor for name, factor in factors.items()}
+    moves: dict[int, tuple[float, float]] = {}
+    for option in move:
+        name, angles_deg = _split("--move", option, 2)
+        moves[_track_id(name)] = angles_deg[0], angles_deg[1] if len(angles_deg) > 1 else 0.0
+    return {key: Edit(gains.get(key, 1.0), moves.get(key)) for key in gains.keys() | moves.keys()}, residual_gain
+
+
+def _split(option: str, text: str, most: int) -> tuple[str, tuple[float, ...]]:
+    """`3=90,10` → 3 and its numbers."""
+    name, _, values = text.partition("=")
+    try:
+        numbers = tuple(float(value) for value in values.split(","))
+    except ValueError:
+        numbers = ()
+    if not 1 <= len(numbers) <= most or not all(map(math.isfinite, numbers)):
+        example = "3=-6" if most == 1 else "3=90,10"
+        raise ConfigError(f"{option} {text}: not to be understood; write it as {option} {example}")
+    return name, numbers
+
+
+def _track_id(name: str) -> int:
+    if not name.isascii() or not name.isdigit():
+        raise ConfigError(f"{name!r}: no object; give its track_id in stems.json, a number, or `residual`")
+    return int(name)

@@ -1,0 +1,117 @@
+"""From microphones and masks to the sound of each object, streamed: what stems are made of."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.angles import unit_vector
+from appliance.dsp.foa import FoaEncoder
+from appliance.dsp.stft import BINS, HOP_SAMPLES, HOPS_PER_LABEL, StreamingStft
+from appliance.geometry import ArrayGeometry
+from appliance.separation.mvdr import MvdrBeams
+from appliance.separation.objects import HeardObject, bin_gains
+from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
+from appliance.types import AudioBlock, Complex64Array, Float32Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A run of samples of one object or of the residual. Those of one object follow each other without a hole."""
+
+    track_id: int | None
+    """Whose sound it is; None: the residual, which is what belongs to no object."""
+    start_sample: int
+    """Of the recording."""
+    foa: Float32Array
+    """(4, n) first-order Ambisonics [W, Y, Z, X] (ACN/SN3D): the object's share of what the array heard."""
+    mono: Float32Array | None
+    """(n,) the object alone, by the MVDR beam and its mask; None for the residual."""
+    last: bool = False
+    """True where nothing of this object follows, unless the recording ends before that."""
+
+
+def separate(blocks: Iterable[AudioBlock], geometry: ArrayGeometry, objects: Sequence[HeardObject]) -> Iterator[Piece]:
+    """The sound of every object, and the residual over the whole recording; together they are what the array heard.
+
+    `blocks` are those, without gaps, that the objects were heard in. At every sample the FOA of all pieces adds up to
+    the FOA of the recording: masks share it out, and the residual is the rest.
+    """
+    encoder, beams, residual = FoaEncoder(geometry), MvdrBeams(geometry), _Voice(0)
+    waiting, voices = sorted(objects, key=lambda heard: heard.first_frame), dict[int, tuple[HeardObject, _Voice]]()
+    for frame, (spectrum, total_samples) in enumerate(_label_frames(blocks, geometry.mics)):
+        while waiting and waiting[0].first_frame <= frame:
+            heard = waiting.pop(0)
+            voices[heard.track_id] = heard, _Voice(heard.first_frame)
+        rest = encoder.encode(spectrum)
+        gains = {track_id: _gains(heard, frame, len(spectrum)) for track_id, (heard, _) in voices.items()}
+        directions = {track_id: _direction(heard, frame) for track_id, (heard, _) in voices.items()}
+        beam = beams.push(spectrum, gains, directions)
+        foa = {track_id: gain[:, None] * rest for track_id, gain in gains.items()}
+        for track_id, (heard, voice) in list(voices.items()):
+            rest = rest - foa[track_id]
+            mono = gains[track_id] * beam[track_id]
+            # One label frame beyond the last that was heard has brought all its samples out.
+            last = frame >= heard.first_frame + len(heard.moments)
+            both = np.concatenate([foa[track_id], mono[:, None]], axis=1)
+            yield voice.say(both, track_id, total_samples, last=last)
+            if last:
+                del voices[track_id]
+        yield residual.say(rest, None, total_samples)
+
+
+class _Voice:
+    """Spectra → pieces of one object or the residual."""
+
+    def __init__(self, first_frame: int) -> None:
+        self._istft: StreamingIstft | None = None
+        self._sample = first_frame * HOPS_PER_LABEL * HOP_SAMPLES - LATENCY_SAMPLES
+
+    def say(self, frames: Complex64Array, track_id: int | None, total_samples: int, *, last: bool = False) -> Piece:
+        """(hops, 4 or 5, bins): Ambisonics, then the mono beam; nothing before the recording's start or after its end."""
+        if self._istft is None:
+            self._istft = StreamingIstft(frames.shape[1])
+        samples = self._istft.push(frames)
+        before = max(0, -self._sample)
+        samples = samples[:, before : max(before, total_samples - self._sample)]
+        start, self._sample = self._sample + before, self._sample + len(frames) * HOP_SAMPLES
+        return Piece(track_id, start, samples[:4], samples[4] if len(samples) > 4 else None, last)
+
+
+def _label_frames(blocks: Iterable[AudioBlock], mics: int) -> Iterator[tuple[Complex64Array, int]]:
+    """Spectra (hops, mics, bins) of each label frame and the samples that there are as far as is known.
+
+    Silence is heard after the end, until the last sample has come out of the synthesis; the last frame may be short.
+    """
+    stft, pending, total = StreamingStft(mics), np.empty((0, mics, BINS), np.complex64), 0
+
+    def samples() -> Iterator[tuple[Float32Array, bool]]:
+        nonlocal total
+        for block in blocks:
+            total += block.samples.shape[1]
+            yield block.samples, False
+        yield np.zeros((mics, LATENCY_SAMPLES + -(total + LATENCY_SAMPLES) % HOP_SAMPLES), np.float32), True
+
+    for heard, last in samples():
+        pending = np.concatenate([pending, stft.push(heard)])
+        whole = len(pending) // HOPS_PER_LABEL * HOPS_PER_LABEL
+        ends = [
+            *range(HOPS_PER_LABEL, whole + 1, HOPS_PER_LABEL),
+            *([len(pending)] if last and whole < len(pending) else []),
+        ]
+        for start, stop in itertools.pairwise([0, *ends]):
+            yield pending[start:stop], total
+        pending = pending[ends[-1] :] if ends else pending
+
+
+def _gains(heard: HeardObject, frame: int, hops: int) -> Float32Array:
+    index = frame - heard.first_frame
+    mask = heard.moments[index].mask if index < len(heard.moments) else None
+    return np.zeros((hops, BINS), np.float32) if mask is None else bin_gains(mask)
+
+
+def _direction(heard: HeardObject, frame: int) -> npt.NDArray[np.float64]:
+    moment = heard.moments[min(frame - heard.first_frame, len(heard.moments) - 1)]
+    return unit_vector(moment.azimuth_deg, moment.elevation_deg)

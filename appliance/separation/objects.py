@@ -1,0 +1,99 @@
+"""Which sound is whose: the masks of the network's slots, gathered per track. Identity begins at the track, not the slot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from appliance.dsp.features import BAND_EDGES
+from appliance.dsp.stft import BINS
+from appliance.errors import ModelError
+from appliance.types import Event, Float32Array, SceneFrame, Track
+
+
+def bin_gains(mask: Float32Array) -> Float32Array:
+    """(..., bands) → (..., bins): each bin has the gain of its band, and 0 where there is no band."""
+    gains = np.zeros((*mask.shape[:-1], BINS), np.float32)
+    gains[..., BAND_EDGES[0] : BAND_EDGES[-1]] = np.repeat(mask, np.diff(BAND_EDGES), axis=-1)
+    return gains
+
+
+@dataclass(frozen=True, slots=True)
+class HeardMoment:
+    """An object in one label frame."""
+
+    azimuth_deg: float
+    """Of the track, in the array frame; it goes on while the track coasts."""
+    elevation_deg: float
+    """0 where the array cannot tell."""
+    mask: Float32Array | None
+    """(hops, bands) share of the sound that is the object's; None where it was not heard."""
+
+
+@dataclass(slots=True)
+class HeardObject:
+    """One track, from its first to its last label frame that was heard."""
+
+    track_id: int
+    """Its identity."""
+    first_frame: int
+    """Label frame of the recording that `moments` begins with."""
+    class_label: str
+    """Of its event, or the most probable class where it was none."""
+    elevation_valid: bool
+    """False where the array cannot tell elevation."""
+    event_ids: list[str] = field(default_factory=list)
+    """Of the events it became."""
+    moments: list[HeardMoment] = field(default_factory=list)
+    """One per label frame."""
+
+
+class ObjectMasks:
+    """Gathers a run of the pipeline, label frame by label frame from the start of a recording without gaps."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._classes = tuple(classes)
+        self._frames = 0
+        self._objects: dict[int, HeardObject] = {}
+        self._confirmed: set[int] = set()
+        self._surest: dict[int, float] = {}
+
+    def add(self, scene: SceneFrame, tracks: Sequence[Track], events: Sequence[Event]) -> None:
+        """The next label frame. Raises `ModelError` where the model gives no masks."""
+        for track in tracks:
+            if track.status != "deleted":
+                self._add_track(scene, track)
+        for event in events:
+            if event.state == "new" and event.track_id in self._objects:
+                heard = self._objects[event.track_id]
+                heard.event_ids.append(event.event_id)
+                heard.class_label = event.class_label
+        self._frames += 1
+
+    def objects(self) -> list[HeardObject]:
+        """Every track that was confirmed, oldest first; its moments end with the last that was heard."""
+        found = [heard for track_id, heard in sorted(self._objects.items()) if track_id in self._confirmed]
+        for heard in found:
+            while heard.moments[-1].mask is None:
+                heard.moments.pop()
+        return found
+
+    def _add_track(self, scene: SceneFrame, track: Track) -> None:
+        if track.status == "confirmed":
+            self._confirmed.add(track.track_id)
+        best = int(np.argmax(track.class_probs))
+        if track.track_id not in self._objects:
+            self._objects[track.track_id] = HeardObject(
+                track.track_id, self._frames, self._classes[best], track.doa.elevation_valid
+            )
+        heard = self._objects[track.track_id]
+        if not heard.event_ids and track.class_probs[best] > self._surest.get(track.track_id, 0.0):
+            heard.class_label = self._classes[best]
+            self._surest[track.track_id] = float(track.class_probs[best])
+        share: Float32Array | None = None
+        for slot in scene.objects:
+            if slot.slot in track.slots:
+                if slot.mask is None:
+                    raise ModelError("this model gives no masks, so it separates nothing; name one exported with them")
+                share = slot.mask if share is None else share + slot.mask
+        heard.moments.append(HeardMoment(track.doa.azimuth_deg, track.doa.elevation_deg, share))
