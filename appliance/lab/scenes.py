@@ -14,8 +14,9 @@ import soxr
 from appliance.angles import unit_vector
 from appliance.dsp.features import BANDS, INTENSITY, SlowLevel, band_features, band_sum
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, bin_frequencies_hz, stft
+from appliance.lab.datasets.sources import load_clips, read_clip
 from appliance.lab.fields import EncodedArray, ambient_level, draw_array, wind_level
-from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS, Clip, load_clips, read_clip
+from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.synth_drones import synth_drone
 from appliance.types import Complex64Array, Float32Array
 
@@ -28,6 +29,8 @@ _ACTIVE_BELOW_PEAK_DB = 25.0
 class SceneSettings:
     """What scenes are drawn from; kept in the checkpoint."""
 
+    sources: tuple[str, ...] = ("pack",)
+    """Sets of recordings, as `appliance lab data` names them."""
     folds: tuple[int, ...] = (1, 2, 3)
     seconds: float = 4.0
     target_free: float = 0.4
@@ -70,7 +73,7 @@ class SceneMaker:
         rng = np.random.default_rng([seed, 1])
         self._clips: dict[str, dict[str, list[Clip]]] = {}
         self._samples: dict[str, npt.NDArray[np.int16]] = {}
-        for clip in load_clips(settings.folds):
+        for clip in load_clips(settings.sources, settings.folds):
             self._clips.setdefault(clip.label, {}).setdefault(clip.group, []).append(clip)
             self._samples[clip.path] = (read_clip(clip) * 32767.0).astype(np.int16)
         self._confusers = [label for label in self._clips if label not in CLASSES]
