@@ -41,7 +41,7 @@ RECIPE = Recipe(
     ),
     notes={"part": "drone_snr", "snr_db": 3.0},
 )
-ROOM = {"size_m": (10.0, 8.0, 3.0), "array_m": (5.0, 4.0), "absorption": (0.3,) * 6}
+ROOM: dict[str, Any] = {"size_m": (10.0, 8.0, 3.0), "array_m": (5.0, 4.0), "absorption": (0.3,) * 6}
 
 
 def written(path: Path, **changes: Any) -> Path:

@@ -118,12 +118,12 @@ def render(
     numbers = tuple(int(fold) for fold in folds.split(","))
     scenes = read_recipes(recipes) if recipes else drawn_recipes(count, seed, folds=numbers, seconds=seconds)
     done = render_all(list(scenes), out, workers=workers, stems=stems, log=lambda line: print(line, flush=True))
-    rate = (
-        f", {done.scenes / done.wall_s:.2f} scenes/s, {done.audio_s / done.wall_s:.0f} × real time"
-        if done.scenes
-        else ""
-    )
-    print(f"{done.scenes} scenes rendered, {done.kept} kept, in {out}{rate}")
+    if done.scenes:
+        print(
+            f"{done.scenes / done.wall_s:.2f} scenes/s, {done.audio_s / done.wall_s:.0f} × real time; "
+            f"an hour of scenes costs {done.cpu_s / done.audio_s * 60.0:.1f} minutes of one core"
+        )
+    print(f"{done.scenes} scenes rendered, {done.kept} kept, in {out}")
 
 
 @app.command()

@@ -53,8 +53,9 @@ def diffuse_field(
     spectra = []
     for recording in recordings[:waves]:
         frames = np.fft.rfft(cut(loop(recording, samples), _FRAME, _HOP) * window, axis=1)
-        spectra.append(np.ascontiguousarray(np.concatenate([frames, frames]).astype(np.complex64).T))
+        spectra.append(np.concatenate([frames, frames]).astype(np.complex64).T)
     bins, count = spectra[0].shape[0], spectra[0].shape[1] // 2
+    both = np.stack(spectra, axis=1).reshape(bins, -1)
     # No roll comes twice for one recording while there are others.
     rolls = rng.permutation(count).take(np.arange(waves) // len(spectra), mode="wrap")
     signs = rng.choice((-1.0, 1.0), waves) / math.sqrt(waves)
@@ -65,10 +66,11 @@ def diffuse_field(
     blocks = -(-count // columns)
     rolled = np.zeros((waves, blocks * columns), np.complex64)
     in_blocks = rolled.reshape(waves, blocks, columns).transpose(1, 0, 2)
+    heard = np.arange(waves) % len(spectra) * (2 * count) + rolls
+    picked = heard[:, None] + np.arange(count)
     field = np.empty((bins, blocks, len(mics_m), columns), np.complex64)
     for row, frequency_hz in enumerate(frequencies_hz):
-        for wave, roll in enumerate(rolls):
-            rolled[wave, :count] = spectra[wave % len(spectra)][row, roll : roll + count]
+        rolled[:, :count] = both[row].take(picked)
         steering = signs * np.exp(2j * np.pi * frequency_hz * lead_s)
         np.matmul(steering.astype(np.complex64), in_blocks, out=field[row])
     frames = field.transpose(2, 1, 3, 0).reshape(len(mics_m), blocks * columns, bins)[:, :count]

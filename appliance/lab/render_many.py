@@ -50,6 +50,8 @@ class Rendered:
     """Length of what it rendered."""
     wall_s: float
     """Time it took."""
+    cpu_s: float
+    """Time that processors spent on scenes, starting workers not included."""
 
 
 def drawn_recipes(count: int, seed: int, *, folds: tuple[int, ...], seconds: float) -> Iterator[NamedRecipe]:
@@ -92,16 +94,16 @@ def render_all(
     began_s = time.monotonic()
     _prepare(folder)
     missing = [(name, recipe) for name, recipe in recipes if not _is_whole(folder, name, recipe, stems=stems)]
-    kept, done, audio_s, told_s = len(recipes) - len(missing), 0, 0.0, began_s
+    kept, done, audio_s, cpu_s, told_s = len(recipes) - len(missing), 0, 0.0, 0.0, began_s
     if kept:
         log(f"{kept} of {len(recipes)} scenes are there already")
-    for seconds in _each(partial(_render_one, folder, stems), missing, workers):
-        done, audio_s = done + 1, audio_s + seconds
+    for seconds, busy_s in _each(partial(_render_one, folder, stems), missing, workers):
+        done, audio_s, cpu_s = done + 1, audio_s + seconds, cpu_s + busy_s
         now_s = time.monotonic()
         if now_s - told_s >= _LOG_EVERY_S or done == len(missing):
             log(_progress(done, len(missing), audio_s, now_s - began_s))
             told_s = now_s
-    return Rendered(done, kept, audio_s, time.monotonic() - began_s)
+    return Rendered(done, kept, audio_s, time.monotonic() - began_s, cpu_s)
 
 
 def _progress(done: int, scenes: int, audio_s: float, wall_s: float) -> str:
@@ -133,8 +135,9 @@ def _is_whole(folder: Path, name: str, recipe: Recipe, *, stems: bool) -> bool:
     return not stems or (folder / f"{name}.stems.npz").exists()
 
 
-def _render_one(folder: Path, stems: bool, named: NamedRecipe) -> float:
-    """Seconds of audio rendered."""
+def _render_one(folder: Path, stems: bool, named: NamedRecipe) -> tuple[float, float]:
+    """Seconds of audio rendered, and of a processor."""
+    began_s = time.process_time()
     name, recipe = named
     scene = render(recipe, stems=stems)
     audio = ".flac" if len(scene.samples) <= _FLAC_CHANNELS else ".wav"
@@ -146,7 +149,7 @@ def _render_one(folder: Path, stems: bool, named: NamedRecipe) -> float:
         parts = scene.stems
         _write(folder, f"{name}.stems.npz", lambda path: _save_stems(parts, path))
     _write(folder, f"{name}.json", lambda path: save_recipe(recipe, path))
-    return scene.samples.shape[1] / SAMPLE_RATE_HZ
+    return scene.samples.shape[1] / SAMPLE_RATE_HZ, time.process_time() - began_s
 
 
 def _write(folder: Path, name: str, save: Callable[[Path], Any]) -> None:
@@ -186,13 +189,15 @@ def _truth(scene: RenderedScene) -> dict[str, Any]:
     }
 
 
-def _each(function: Callable[[NamedRecipe], float], tasks: Sequence[NamedRecipe], workers: int) -> Iterator[float]:
+def _each(
+    function: Callable[[NamedRecipe], tuple[float, float]], tasks: Sequence[NamedRecipe], workers: int
+) -> Iterator[tuple[float, float]]:
     """Results as they come; one worker is this process itself. After an error no further scene is begun."""
     if workers == 1:
         yield from map(function, tasks)
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_ctrl_c)
-    waiting: set[Future[float]] = set()
+    waiting: set[Future[tuple[float, float]]] = set()
     try:
         for task in tasks:
             if len(waiting) >= workers * _WAITING_PER_WORKER:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from scipy.fft import next_fast_len
 
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ
 from appliance.errors import ConfigError
@@ -72,8 +73,10 @@ def gap_samples(sensors: Sensors, length: int) -> tuple[tuple[int, int], ...]:
 
 def _delayed(signal: FloatArray, delay_s: FloatArray) -> FloatArray:
     """Signals (mics, n), each later by its delay (mics,), up to 32 ms."""
-    padded = np.pad(signal, ((0, 0), (_MARGIN, _MARGIN)))
-    frequencies = np.fft.rfftfreq(padded.shape[1], 1.0 / SAMPLE_RATE_HZ)
+    length = signal.shape[1]
+    size = next_fast_len(length + 2 * _MARGIN, real=True)
+    padded = np.pad(signal, ((0, 0), (_MARGIN, size - length - _MARGIN)))
+    frequencies = np.fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ)
     turned = np.fft.rfft(padded, axis=1) * np.exp(-2j * np.pi * frequencies * delay_s[:, None])
-    later: FloatArray = np.fft.irfft(turned, n=padded.shape[1], axis=1)[:, _MARGIN:-_MARGIN]
+    later: FloatArray = np.fft.irfft(turned, n=size, axis=1)[:, _MARGIN : _MARGIN + length]
     return later
