@@ -18,10 +18,12 @@ COMMANDS = {
     "replay": "Hear a recording as the unit would, and print, log or score what it says.",
     "scene": "Edit a recording object by object, from the stems that replay wrote.",
     "events": "List, filter and export the event log.",
+    "db": "Check, repair, shrink and save the event log, and keep it within its quotas.",
     "listen": "Watch the microphones, or a recording, in a live terminal view.",
+    "watch": "Watch the events of many units at a broker, live.",
     "demo": "Replay a recording with known truth through everything, down to an MQTT subscriber.",
     "model": "Prove that the models are whole and run here.",
-    "bench": "Time the shipped models on this machine.",
+    "bench": "Time the shipped models, or prove that no alert is lost.",
     "arrays": "List the microphone arrays that are known, or show one.",
 }
 """Command → what `appliance --help` says of it; `cli/<command>.py` is the command."""

@@ -1,0 +1,195 @@
+"""What a command centre knows: units, their status, open events. Nothing from the network can break it or make it grow."""
+
+import json
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from appliance import wire
+from appliance.errors import WireError
+from appliance.types import Event
+
+UnitStatus = Literal["quiet", "active", "deaf", "gone", "unknown"]
+"""quiet: it hears, and there is nothing; active: it hears something; deaf: it is there, but does not do all of its work."""
+
+_STATUS_SCHEMA = "acoustic.status.v1"
+_STATES = ("online", "degraded", "offline")
+_MOST_BYTES = 64 * 1024
+_MOST_UNITS = 10_000
+_MOST_EVENTS = 1_000
+_MOST_ENDED = 20
+_MOST_REASONS = 8
+_MOST_REMEMBERED = 100_000
+_LONGEST_TEXT = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is known of one unit."""
+
+    site: str
+    """As its topic names it."""
+    node: str
+    """As its topic names it."""
+    state: Literal["online", "degraded", "offline", ""] = ""
+    """What it said last of itself; empty where it has said nothing."""
+    reasons: tuple[str, ...] = ()
+    """Why it is not online."""
+    heard_s: float = 0.0
+    """When anything came from it last, on the watcher's own clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An event on the screen."""
+
+    event: Event
+    """Its latest state."""
+    since_s: float
+    """When it was first seen here, on the watcher's own clock."""
+
+
+class Board:
+    """Takes messages one by one; each `id` counts once."""
+
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._clock_s = clock_s
+        self._units: OrderedDict[tuple[str, str], Unit] = OrderedDict()
+        self._open: OrderedDict[str, Shown] = OrderedDict()
+        self._seen = _Recent()
+        self._latest = _Recent()
+        self.ended: deque[Shown] = deque(maxlen=_MOST_ENDED)
+        """Events that have ended, the latest last."""
+        self.rejected: Counter[str] = Counter()
+        """Messages that broke the contract, by cause."""
+        self.repeats = 0
+        """Messages whose id was known."""
+
+    def take(self, topic: str, payload: bytes) -> dict[str, Any] | None:
+        """The message where it is news; None for a repeat, and for what breaks the contract, which is counted."""
+        try:
+            return self._take(topic, payload)
+        except _RejectedError as rejected:
+            self.rejected[rejected.cause] += 1
+            return None
+
+    def units(self) -> list[tuple[Unit, UnitStatus]]:
+        """All units, by site and name."""
+        busy = {(shown.event.site, shown.event.node) for shown in self._open.values()}
+        found = sorted(self._units.items())
+        return [(unit, _status(unit, active=key in busy)) for key, unit in found]
+
+    def open_events(self) -> list[Shown]:
+        """Events without an end, the newest first."""
+        return list(reversed(self._open.values()))
+
+    def _take(self, topic: str, payload: bytes) -> dict[str, Any] | None:
+        levels = topic.split("/")
+        if levels[:2] != ["acoustic", "v1"] or len(levels) < 5:
+            raise _RejectedError("topic")
+        if len(payload) > _MOST_BYTES:
+            raise _RejectedError("size")
+        try:
+            message = json.loads(payload)
+            json.dumps(message, allow_nan=False)  # what Python reads beyond JSON, no other program should have to
+        except (ValueError, RecursionError):
+            raise _RejectedError("json") from None
+        site, node, kind = levels[2:5]
+        # The broker's access list vouches for the topic, nobody for the payload.
+        if not isinstance(message, dict) or (message.get("site"), message.get("node")) != (site, node):
+            raise _RejectedError("unit")
+        if not _is_plain(f"{site}/{node}"):
+            raise _RejectedError("unit")
+        if kind == "status":
+            self._take_status(site, node, message)
+            return message
+        if kind in ("events", "alerts"):
+            return message if self._take_event(site, node, payload) else None
+        raise _RejectedError("topic")
+
+    def _take_status(self, site: str, node: str, message: dict[str, Any]) -> None:
+        state, reasons = message.get("state"), message.get("reasons")
+        if message.get("schema") != _STATUS_SCHEMA or state not in _STATES or not isinstance(reasons, list):
+            raise _RejectedError("status")
+        told = tuple(_plain(str(reason)) for reason in reasons[:_MOST_REASONS])
+        self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told))
+
+    def _take_event(self, site: str, node: str, payload: bytes) -> bool:
+        """True where it is news."""
+        try:
+            event = wire.event_from_json(payload)
+            text = wire.event_text(event)
+        except (WireError, ValueError, OverflowError):  # a number may be read from JSON and still not be finite
+            raise _RejectedError("event") from None
+        if not _is_plain(event.event_id) or not _is_plain(text):
+            raise _RejectedError("event")
+        self._note(self._units.get((site, node), Unit(site, node)))
+        key = f"{site}/{node}/{event.event_id}"
+        if not self._seen.rises(f"{key}.{event.sequence}", 0):
+            self.repeats += 1
+            return False
+        # An alert's end overtakes its event's updates: the highest sequence is the present state.
+        if self._latest.rises(key, event.sequence):
+            self._show(key, event)
+        return True
+
+    def _show(self, key: str, event: Event) -> None:
+        known = self._open.get(key)
+        shown = Shown(event, known.since_s if known else self._clock_s())
+        if event.state == "end":
+            self._open.pop(key, None)
+            self.ended.append(shown)
+            return
+        self._open[key] = shown
+        if len(self._open) > _MOST_EVENTS:
+            self._open.popitem(last=False)
+
+    def _note(self, unit: Unit) -> None:
+        self._units[unit.site, unit.node] = replace(unit, heard_s=self._clock_s())
+        self._units.move_to_end((unit.site, unit.node))
+        if len(self._units) > _MOST_UNITS:
+            self._units.popitem(last=False)
+
+
+class _RejectedError(Exception):
+    """A message breaks the contract."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class _Recent:
+    """The highest number seen under each of the latest keys."""
+
+    def __init__(self) -> None:
+        self._numbers: OrderedDict[str, int] = OrderedDict()
+
+    def rises(self, key: str, number: int) -> bool:
+        """True where nothing as high was seen under the key."""
+        known = self._numbers.get(key)
+        if known is not None and known >= number:
+            return False
+        self._numbers[key] = number
+        self._numbers.move_to_end(key)
+        if len(self._numbers) > _MOST_REMEMBERED:
+            self._numbers.popitem(last=False)
+        return True
+
+
+def _status(unit: Unit, *, active: bool) -> UnitStatus:
+    if unit.state == "online":
+        return "active" if active else "quiet"
+    known: dict[str, UnitStatus] = {"degraded": "deaf", "offline": "gone"}
+    return known.get(unit.state, "unknown")
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and len(text) <= _LONGEST_TEXT
+
+
+def _plain(text: str) -> str:
+    """What may go to a terminal: no control sequences."""
+    return "".join(character if character.isprintable() else "?" for character in text[:_LONGEST_TEXT])

@@ -1,0 +1,320 @@
+"""`appliance watch` at a real Mosquitto: what units say stands on the screen once, and nothing else can."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MakeEvent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mqtt import PATIENCE_S, Broker, wait_until
+from paho.mqtt import publish
+from rich.console import Console
+from test_publish_tls import Authority, tls_broker
+from typer.testing import CliRunner
+from ulid import ULID
+
+from appliance import wire
+from appliance.cli.main import app
+from appliance.cli.watch_board import Board
+from appliance.cli.watch_view import screen
+from appliance.types import Event
+
+UNIT = "acoustic/v1/north/mast-1"
+
+
+def status_of(node: str, state: str, *reasons: str) -> tuple[str, bytes]:
+    said = {"schema": "acoustic.status.v1", "site": "north", "node": node, "state": state, "reasons": reasons}
+    return f"acoustic/v1/north/{node}/status", json.dumps(said).encode()
+
+
+def message_of(event: Event, kind: str = "events") -> tuple[str, bytes]:
+    unit = f"acoustic/v1/{event.site}/{event.node}"
+    topic = f"{unit}/events/{event.event_id}" if kind == "events" else f"{unit}/alerts"
+    return topic, wire.event_to_json(event).encode()
+
+
+def text_of(board: Board, trouble: str = "", lines: int = 40) -> str:
+    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 - closed with the test
+    with console.file:
+        console.print(screen(board, "broker:1883", trouble, lines=lines))
+        return console.export_text()
+
+
+# --- the board --------------------------------------------------------------------------------------------------------
+
+
+def test_quiet_deaf_and_gone_are_told_apart(make_event: MakeEvent) -> None:
+    board = Board()
+    board.take(*status_of("a", "online"))
+    board.take(*status_of("b", "degraded", "microphone 3 is dead"))
+    board.take(*status_of("c", "offline", "connection lost"))
+    board.take(*status_of("d", "online"))
+    board.take(*message_of(make_event(node="d")))
+    board.take(*message_of(make_event(node="e")))
+    assert [(unit.node, status) for unit, status in board.units()] == [
+        ("a", "quiet"),
+        ("b", "deaf"),
+        ("c", "gone"),
+        ("d", "active"),
+        ("e", "unknown"),
+    ]
+    assert "microphone 3 is dead" in text_of(board)
+
+
+def test_a_state_that_comes_twice_counts_once(make_event: MakeEvent) -> None:
+    board, event = Board(), make_event(severity="alert")
+    assert board.take(*message_of(event, "alerts")) is not None
+    assert board.take(*message_of(event)) is None
+    assert board.take(*message_of(event)) is None
+    assert (len(board.open_events()), board.repeats) == (1, 2)
+
+
+def test_the_highest_sequence_is_the_present_state(make_event: MakeEvent) -> None:
+    """The end of an alert overtakes its event's updates: they are news, but open nothing again."""
+    board, event_id = Board(), str(ULID())
+    new, update, end = (
+        make_event(event_id=event_id, sequence=sequence, state=state)
+        for sequence, state in enumerate(("new", "update", "end"))
+    )
+    board.take(*message_of(new, "alerts"))
+    board.take(*message_of(end, "alerts"))
+    assert board.take(*message_of(update)) is not None
+    assert board.open_events() == []
+    assert [shown.event for shown in board.ended] == [end]
+
+
+def test_open_events_stand_newest_first_with_bearing_and_alerts_marked(make_event: MakeEvent) -> None:
+    board = Board()
+    dog = make_event(class_label="dog", severity="detection", bearing_true_deg=7.2, bearing_sigma_deg=3.1)
+    drone = make_event(class_label="drone", severity="alert", bearing_true_deg=359.8)
+    board.take(*message_of(dog))
+    board.take(*message_of(drone))
+    board.take(*message_of(make_event(**vars_of(dog, sequence=1, state="update"))))
+    rows = [line for line in text_of(board).splitlines() if "north/mast-1" in line and "°" in line]
+    assert ["drone" in rows[0], "000° ± 4°" in rows[0], "alert" in rows[0]] == [True] * 3
+    assert ["dog" in rows[1], "007° ± 3°" in rows[1], "detection" in rows[1]] == [True] * 3
+
+
+def vars_of(event: Event, **changes: object) -> dict[str, object]:
+    return {name: getattr(event, name) for name in Event.__slots__} | changes
+
+
+def test_a_screen_has_room_for_what_it_can_hold_and_counts_the_rest(make_event: MakeEvent) -> None:
+    board = Board()
+    for number in range(300):
+        board.take(*status_of(f"mast-{number:03d}", "online"))
+        board.take(*message_of(make_event()))
+    board.take(*status_of("mast-299", "offline", "connection lost"))
+    lines = text_of(board, lines=30).splitlines()
+    assert len(lines) <= 30
+    assert any("mast-299" in line and "gone" in line for line in lines), "what needs somebody comes first"
+    assert sum("more" in line for line in lines) == 2
+
+
+def test_what_is_old_is_said_to_be_old() -> None:
+    board = Board()
+    board.take(*status_of("a", "online"))
+    told = text_of(board, "MQTT broker broker:1883: connection lost")
+    assert "what stands below is old" in told
+    assert "quiet" not in told
+
+
+def test_memory_is_bounded(make_event: MakeEvent) -> None:
+    board = Board()
+    for _ in range(1_200):
+        board.take(*message_of(make_event()))
+    assert len(board.open_events()) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("cause", "topic", "payload"),
+    [
+        ("topic", "acoustic/v2/north/mast-1/status", b"{}"),
+        ("topic", f"{UNIT}/tracks", b'{"site":"north","node":"mast-1"}'),
+        ("json", f"{UNIT}/status", b"\xff"),
+        ("json", f"{UNIT}/status", b"[" * 50_000),
+        ("json", f"{UNIT}/status", b'{"site":"north","node":"mast-1","reasons":[NaN]}'),
+        ("size", f"{UNIT}/status", b" " * 70_000),
+        ("unit", f"{UNIT}/status", b'{"site":"north","node":"mast-2"}'),
+        ("unit", "acoustic/v1/north/\x1b[2J/status", b'{"site":"north","node":"\\u001b[2J"}'),
+        ("status", *status_of("mast-1", "splendid")),
+        ("event", f"{UNIT}/alerts", b'{"site":"north","node":"mast-1","schema":"acoustic.event.v1"}'),
+    ],
+)
+def test_what_breaks_the_contract_is_counted_and_not_shown(cause: str, topic: str, payload: bytes) -> None:
+    board = Board()
+    assert board.take(topic, payload) is None
+    assert board.rejected == {cause: 1}
+    assert board.units() == []
+    assert f"rejected: {cause} 1" in text_of(board)
+
+
+@pytest.mark.parametrize("change", [{"class_label": "\x1b[31mdrone"}, {"event_id": "x" * 500}])
+def test_an_event_cannot_steer_the_terminal(make_event: MakeEvent, change: dict[str, str]) -> None:
+    board = Board()
+    assert board.take(*message_of(make_event(**change))) is None
+    assert board.rejected == {"event": 1}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(
+    topic=st.sampled_from([f"{UNIT}/status", f"{UNIT}/alerts", f"{UNIT}/events/x", "a/b"]), content=JSON, key=st.text()
+)
+def test_no_payload_can_end_it(topic: str, content: Any, key: str) -> None:
+    board = Board()
+    said = {"site": "north", "node": "mast-1", "schema": "acoustic.status.v1", "state": "online", "reasons": [content]}
+    for payload in (json.dumps(content), json.dumps(said | {key: content}), json.dumps(said | {"state": content})):
+        board.take(topic, payload.encode())
+        assert "\x1b" not in text_of(board)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+class Watch:
+    """`appliance watch` as a process of its own."""
+
+    def __init__(self, directory: Path, port: int, *arguments: str, stdout: int | None = None) -> None:
+        self._out, self._err = directory / "watched", directory / "watch.err"
+        program = "from appliance.cli.main import main; main()"
+        command = [sys.executable, "-c", program, "watch", "--broker", f"127.0.0.1:{port}", *arguments]
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(command, stdout=stdout or out, stderr=err)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._out.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+    def complaints(self) -> str:
+        return self._err.read_text()
+
+    def interrupt(self) -> int:
+        """As Ctrl-C does; returns the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=PATIENCE_S)
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Iterator[Callable[..., Watch]]:
+    started: list[Watch] = []
+
+    def start(port: int, *arguments: str, stdout: int | None = None) -> Watch:
+        started.append(Watch(tmp_path, port, *arguments, stdout=stdout))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+
+
+def say(port: int, message: tuple[str, bytes], *, retain: bool = False, **papers: Any) -> None:
+    topic, payload = message
+    publish.single(topic, payload, qos=1, retain=retain, hostname="127.0.0.1", port=port, **papers)
+
+
+def test_lines_hold_each_state_once_over_an_outage_of_the_broker(
+    broker: Broker, watch: Callable[..., Watch], make_event: MakeEvent
+) -> None:
+    say(broker.port, status_of("mast-1", "online"), retain=True)
+    watching = watch(broker.port, "--jsonl", "--client-id", "command-centre")
+    wait_until(lambda: len(watching.lines()) == 1, "the retained status")
+    first, second = make_event(severity="alert"), make_event(class_label="dog", severity="detection")
+    say(broker.port, message_of(first, "alerts"))
+    say(broker.port, message_of(first))
+    wait_until(lambda: len(watching.lines()) == 2, "the first event")
+    broker.stop()
+    wait_until(watching.complaints, "the outage is told")
+    broker.start()
+    say(broker.port, message_of(first))
+    say(broker.port, message_of(second))
+    wait_until(lambda: json.loads(message_of(second)[1]) in watching.lines(), "the second event")
+    assert watching.interrupt() == 0
+    ids = [line["id"] for line in watching.lines() if "id" in line]
+    assert ids == [f"{first.event_id}.0", f"{second.event_id}.0"]
+    assert watching.complaints().startswith(f"appliance: MQTT broker 127.0.0.1:{broker.port}: ")
+    assert watching.complaints().count("\n") <= 3
+
+
+def test_the_screen_shows_units_and_events_and_ends_with_ctrl_c(
+    broker: Broker, watch: Callable[..., Watch], make_event: MakeEvent
+) -> None:
+    say(broker.port, status_of("mast-1", "degraded", "microphone 3 is dead"), retain=True)
+    ours, theirs = pty.openpty()
+    shown = bytearray()
+
+    def has(text: bytes) -> Callable[[], bool]:
+        def look() -> bool:
+            shown.extend(os.read(ours, 65536))
+            return text in shown
+
+        return look
+
+    with open(ours, "rb", buffering=0):  # noqa: PTH123 - a descriptor
+        watching = watch(broker.port, stdout=theirs)
+        os.close(theirs)
+        wait_until(has(b"microphone 3 is dead"), "the retained status")
+        say(broker.port, message_of(make_event(bearing_true_deg=47.25)))
+        wait_until(has("047° ± 4°".encode()), "the event")
+        watching.process.send_signal(signal.SIGINT)
+        wait_until(has(b"\x1b[?1049l"), "the terminal is given back as it was")
+        assert watching.process.wait(timeout=PATIENCE_S) == 0
+
+
+def test_only_one_site_is_watched_where_one_is_named(
+    broker: Broker, watch: Callable[..., Watch], make_event: MakeEvent
+) -> None:
+    elsewhere, here = make_event(site="south"), make_event(site="north")
+    say(broker.port, status_of("mast-1", "online"), retain=True)
+    watching = watch(broker.port, "--jsonl", "--site", "north")
+    wait_until(watching.lines, "subscribed")
+    say(broker.port, message_of(elsewhere))
+    say(broker.port, message_of(here))
+    wait_until(lambda: len(watching.lines()) == 2, "the event of the site")
+    assert watching.lines()[1]["event_id"] == here.event_id
+
+
+def test_tls_with_a_client_certificate(tmp_path: Path, watch: Callable[..., Watch]) -> None:
+    authority = Authority(tmp_path, "authority")
+    broker = tls_broker(tmp_path, authority, authority.issue("broker"))
+    broker.start()
+    try:
+        papers = authority.issue("command-centre")
+        trusted = {"ca_certs": str(authority.certificate)} | {
+            "certfile": str(papers["cert_file"]),
+            "keyfile": str(papers["key_file"]),
+        }
+        say(broker.port, status_of("mast-1", "online"), retain=True, tls=trusted)
+        arguments = ["--tls", "--ca-file", str(authority.certificate), "--jsonl"]
+        arguments += ["--cert-file", str(papers["cert_file"]), "--key-file", str(papers["key_file"])]
+        watching = watch(broker.port, *arguments)
+        wait_until(watching.lines, "the retained status")
+        assert watching.interrupt() == 0
+    finally:
+        broker.stop()
+
+
+def test_a_broker_that_is_not_there_ends_it_with_one_line(watch: Callable[..., Watch]) -> None:
+    watching = watch(1, "--jsonl")
+    assert watching.process.wait(timeout=PATIENCE_S) == 69
+    assert watching.complaints() == "appliance: MQTT broker 127.0.0.1:1: Connection refused; check host and port\n"
+
+
+@pytest.mark.parametrize("broker", ["host:", "host:mqtt", ":1883", "host:99999"])
+def test_a_broker_that_is_misspelt_is_named(broker: str) -> None:
+    result = CliRunner().invoke(app, ["watch", "--broker", broker])
+    assert f"--broker {broker}: " in str(result.exception)
