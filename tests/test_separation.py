@@ -340,6 +340,15 @@ def test_an_edit_that_cannot_be_is_refused(stems: Path, tmp_path: Path, options:
     assert said in str(done.exception)  # type: ignore[attr-defined]
 
 
+def test_stems_of_a_model_without_masks_are_refused_before_anything_is_heard(
+    recording: Path, intensity_model: Path, tmp_path: Path
+) -> None:
+    args = ["--array", ARRAY, "--model", str(intensity_model), "--stems", str(tmp_path / "stems")]
+    done = CliRunner().invoke(app, ["replay", str(recording), *args])
+    assert "--stems: model intensity gives no masks" in str(done.exception)
+    assert not (tmp_path / "stems").exists()
+
+
 def test_stems_that_are_missing_or_cut_short_are_named(stems: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"stems\.json: missing; write stems with"):
         read_manifest(tmp_path)

@@ -12,7 +12,7 @@ import typer
 from appliance.audio.replay import ReplaySource
 from appliance.cli.replay_output import DcaseCsv, EventLines
 from appliance.config import SiteSettings, load_site
-from appliance.errors import ConfigError, RecordingError
+from appliance.errors import ConfigError, ModelError, RecordingError
 from appliance.events import policies_for, seeded_ulids
 from appliance.geometry import ArrayGeometry, load_array
 from appliance.model.scene import SceneModel
@@ -65,6 +65,8 @@ def replay(
         raise ConfigError("--array: missing; name the array of the recording (see `appliance arrays`), or give --site")
     geometry = load_array(array or settings.array)
     scene_model = SceneModel.load(model or settings.model.file, provider=settings.model.provider)
+    if stems and not scene_model.gives_masks:
+        raise ModelError(f"--stems: model {scene_model.meta.name} gives no masks; name one that was exported with them")
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(ReplaySource(file, geometry, realtime=realtime, start_utc_ns=_START_UTC_NS))
         ulids = seeded_ulids(_seed(file, settings, geometry, scene_model))

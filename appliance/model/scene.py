@@ -49,6 +49,11 @@ class SceneModel:
         model.reset()
         return model
 
+    @property
+    def gives_masks(self) -> bool:
+        """False for a model that was exported without them: it hears, but separates nothing."""
+        return "mask" in self._outputs
+
     def reset(self) -> None:
         """Forget everything heard: zeros are the state of a network that heard nothing."""
         self._state = {name: np.zeros(shape, np.float32) for name, shape in self.meta.states.items()}

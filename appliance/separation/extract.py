@@ -11,7 +11,7 @@ from appliance.angles import unit_vector
 from appliance.dsp.foa import FoaEncoder
 from appliance.dsp.stft import BINS, HOP_SAMPLES, HOPS_PER_LABEL, StreamingStft
 from appliance.geometry import ArrayGeometry
-from appliance.separation.mvdr import MvdrBeams
+from appliance.separation.mvdr import MvdrBeams, post_filter
 from appliance.separation.objects import HeardObject, bin_gains
 from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
 from appliance.types import AudioBlock, Complex64Array, Float32Array
@@ -52,9 +52,9 @@ def separate(blocks: Iterable[AudioBlock], geometry: ArrayGeometry, objects: Seq
         foa = {track_id: gain[:, None] * rest for track_id, gain in gains.items()}
         for track_id, (heard, voice) in list(voices.items()):
             rest = rest - foa[track_id]
-            mono = gains[track_id] * beam[track_id]
             # One label frame beyond the last that was heard has brought all its samples out.
             last = frame >= heard.first_frame + len(heard.moments)
+            mono = np.zeros_like(beam[track_id]) if last else post_filter(gains[track_id]) * beam[track_id]
             both = np.concatenate([foa[track_id], mono[:, None]], axis=1)
             yield voice.say(both, track_id, total_samples, last=last)
             if last:

@@ -1,0 +1,240 @@
+"""How much fainter everything else becomes: SI-SDR improvement of faint objects, by mask, by beam and by both.
+
+Scenes of one or two targets in diffuse ambience, at −10 to 0 dB, from recordings of fold 5. An object is taken out twice:
+with the masks and direction of its track, as `appliance replay --stems` would, and with ideal masks (its true share of the
+energy in each band) and its true direction, which is what the method itself can reach.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.angles import arc_distance_deg, unit_vector
+from appliance.dsp.features import band_sum
+from appliance.dsp.foa import FoaEncoder, foa_gains
+from appliance.dsp.stft import HOPS_PER_LABEL, SAMPLE_RATE_HZ, stft
+from appliance.geometry import ArrayGeometry
+from appliance.lab.draw import SceneDraw, on_bearing
+from appliance.lab.evaluate import Log, each
+from appliance.lab.hear import hear
+from appliance.lab.pack import CLASSES, SHORT_CLASSES
+from appliance.lab.perimeter import ARRAYS
+from appliance.lab.recipe import Pose, Recipe, SourcePlan
+from appliance.lab.render import RenderedScene, SourceTruth, render
+from appliance.lab.sensors import LABEL_SAMPLES
+from appliance.lab.separation_metrics import si_sdri_db
+from appliance.lab.systems import onnx_systems
+from appliance.model.meta import load_meta
+from appliance.pipeline import Moment
+from appliance.separation.mvdr import MvdrBeams, post_filter
+from appliance.separation.objects import HeardMoment, HeardObject, ObjectMasks, bin_gains
+from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
+from appliance.types import Complex64Array, Event, Float32Array
+
+SNRS_DB = (0.0, -5.0, -10.0)
+"""Of the object, over all noise at the first microphone."""
+METHODS = ("mask × W", "FOA beam", "mask × FOA beam", "MVDR", "MVDR, masked")
+"""The last one is the mono stem."""
+TEST_FOLDS = (5,)
+_BAND_HZ = (100.0, 7500.0)
+_SCENE_S, _START_S, _SECONDS = 10.0, 2.0, 7.0
+_SAME_DEG = 30.0
+_POSE = Pose()
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """One object of one scene."""
+
+    label: str
+    """Its class."""
+    snr_db: float
+    """Of the object, over all noise."""
+    objects: int
+    """Targets in its scene."""
+    ideal_db: tuple[float, ...]
+    """SI-SDRi of each of `METHODS` with ideal masks and the true direction."""
+    tracked_db: tuple[float, ...] | None
+    """The same with masks and direction of its track; None where no confirmed track was it."""
+
+
+def separation_suite(seed: int = 2026, *, per_snr: int = 24, folds: tuple[int, ...] = TEST_FOLDS) -> Iterator[Recipe]:
+    """Scenes at every SNR; in every second one two targets sound at once, at the same level, 40° or more apart."""
+    draw = SceneDraw(np.random.default_rng(seed), folds)
+    sustained = [label for label in CLASSES if label not in SHORT_CLASSES]
+    for snr_db in SNRS_DB:
+        for index in range(per_snr):
+            azimuth_deg = float(draw.rng.uniform(-180.0, 180.0))
+            first = index % len(sustained)
+            other = (first + 1 + int(draw.rng.integers(len(sustained) - 1))) % len(sustained)
+            labels = [sustained[first], sustained[other]][: 1 + index % 2]
+            apart_deg = float(draw.rng.choice((-1.0, 1.0)) * draw.rng.uniform(40.0, 170.0))
+            sources = tuple(
+                _source(draw, label, azimuth_deg + place * apart_deg, snr_db) for place, label in enumerate(labels)
+            )
+            yield Recipe(
+                seed=int(draw.rng.integers(2**31)),
+                seconds=_SCENE_S,
+                array=ARRAYS[index // 2 % len(ARRAYS)],
+                pose=_POSE,
+                bed=draw.bed(),
+                sources=sources,
+                notes={"part": "separation", "snr_db": snr_db},
+            )
+
+
+def recover(model: Path, recipes: Sequence[Recipe], *, workers: int = 2, log: Log = print) -> list[Recovered]:
+    """Take every target out of every scene. Raises `ModelError` where the model is not whole or gives no masks."""
+    return [one for scene in each(partial(recover_scene, model), recipes, workers, log) for one in scene]
+
+
+def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
+    """Every target of one scene."""
+    scene, geometry = render(recipe, stems=True), recipe.geometry()
+    (system,) = onnx_systems([model])
+    gather = _Gather(ObjectMasks(load_meta(model).classes))
+    hear(scene.samples, geometry, system, [gather])
+    tracked = gather.masks.objects()
+    recovered = []
+    for index, truth in enumerate(scene.sources):
+        own = next((heard for heard in tracked if _is(heard, truth, planar=geometry.is_planar)), None)
+        recovered.append(
+            Recovered(
+                truth.label,
+                float(recipe.notes["snr_db"]),
+                len(scene.sources),
+                _improvements(scene, index, geometry, ideal_object(scene, index, geometry)),
+                None if own is None else _improvements(scene, index, geometry, own),
+            )
+        )
+    return recovered
+
+
+def ideal_object(scene: RenderedScene, index: int, geometry: ArrayGeometry) -> HeardObject:
+    """What a perfect network would say of one source of a scene that was rendered with its stems."""
+    assert scene.stems is not None
+    encoder, truth, own = FoaEncoder(geometry), scene.sources[index], scene.stems.at_mics[index]
+    energy, rest = (band_sum(np.abs(encoder.encode(stft(part))[:, 0]) ** 2) for part in (own, scene.samples - own))
+    share = (energy / (energy + rest + 1e-20)).astype(np.float32)
+    moments = [
+        HeardMoment(
+            float(truth.azimuth_deg[frame]),
+            0.0 if geometry.is_planar else float(truth.elevation_deg[frame]),
+            share[frame * HOPS_PER_LABEL : (frame + 1) * HOPS_PER_LABEL],
+        )
+        for frame in range(len(truth.active))
+    ]
+    return HeardObject(0, 0, truth.label, not geometry.is_planar, moments=moments)
+
+
+def recovered_signals(samples: Float32Array, geometry: ArrayGeometry, heard: HeardObject) -> dict[str, Float32Array]:
+    """Samples (mics, n) of a scene → the object (n,) by each of `METHODS`, and W itself under "W"."""
+    spectrum = stft(np.pad(samples, ((0, 0), (0, LATENCY_SAMPLES))))
+    foa, beams = FoaEncoder(geometry).encode(spectrum), MvdrBeams(geometry)
+    gains = np.zeros((len(spectrum), spectrum.shape[2]), np.float32)
+    steered, mvdr = np.zeros_like(gains, np.complex64), np.zeros_like(gains, np.complex64)
+    for frame in range(len(spectrum) // HOPS_PER_LABEL):
+        hops = slice(frame * HOPS_PER_LABEL, (frame + 1) * HOPS_PER_LABEL)
+        moment = heard.moments[min(max(frame - heard.first_frame, 0), len(heard.moments) - 1)]
+        if 0 <= frame - heard.first_frame < len(heard.moments) and moment.mask is not None:
+            gains[hops] = bin_gains(moment.mask)
+        towards = unit_vector(moment.azimuth_deg, moment.elevation_deg)
+        steered[hops] = _hypercardioid(foa[hops], towards, geometry)
+        mvdr[hops] = beams.push(spectrum[hops], {0: gains[hops]}, {0: towards})[0]
+    found = (gains * foa[:, 0], steered, gains * steered, mvdr, post_filter(gains) * mvdr)
+    signals = {"W": foa[:, 0]} | dict(zip(METHODS, found, strict=True))
+    return {name: _samples(one)[: samples.shape[1]] for name, one in signals.items()}
+
+
+def summary_rows(recovered: Sequence[Recovered]) -> list[tuple[str, ...]]:
+    """Rows of the report: masks, method, and the mean SI-SDRi at each of `SNRS_DB`, with how many objects it is of."""
+    rows = []
+    for source in ("ideal", "tracked"):
+        at = {
+            snr_db: [
+                row
+                for one in recovered
+                if one.snr_db == snr_db and (row := one.ideal_db if source == "ideal" else one.tracked_db) is not None
+            ]
+            for snr_db in SNRS_DB
+        }
+        for index, method in enumerate(METHODS):
+            means = (f"{np.mean([row[index] for row in own]):+.1f}" if own else "–" for own in at.values())
+            rows.append((source, method, *means))
+        counts = (f"{len(own)} of {sum(one.snr_db == snr_db for one in recovered)}" for snr_db, own in at.items())
+        rows.append((source, "objects", *counts))
+    return rows
+
+
+class _Gather:
+    """An observer of `pipeline.run`."""
+
+    def __init__(self, masks: ObjectMasks) -> None:
+        self.masks = masks
+
+    def frame(self, moment: Moment) -> None:
+        self.masks.add(moment.scene, moment.tracks, moment.events)
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """What has no frame has no sound."""
+
+
+def _source(draw: SceneDraw, label: str, azimuth_deg: float, snr_db: float) -> SourcePlan:
+    elevation_deg = float(np.clip(draw.rng.normal(10.0, 12.0), -5.0, 60.0))
+    distance_m = float(draw.rng.uniform(15.0, 60.0))
+    positions_m = on_bearing((azimuth_deg,), (elevation_deg,), distance_m, seconds=_SECONDS, height_m=_POSE.height_m)
+    return SourcePlan(
+        clip=draw.any_of(label).path,
+        label=label,
+        start_s=_START_S,
+        seconds=_SECONDS,
+        positions_m=positions_m,
+        snr_db=snr_db,
+        fade_s=SceneDraw.fade_s(label),
+    )
+
+
+def _is(heard: HeardObject, truth: SourceTruth, *, planar: bool) -> bool:
+    """Half of what was heard of the track lies in the source's direction while the source sounds, and it is a second or more."""
+    near = 0
+    frames = [heard.first_frame + index for index, moment in enumerate(heard.moments) if moment.mask is not None]
+    for frame in frames:
+        moment = heard.moments[frame - heard.first_frame]
+        if frame < len(truth.active) and truth.active[frame]:
+            true_deg = float(truth.azimuth_deg[frame]), 0.0 if planar else float(truth.elevation_deg[frame])
+            near += arc_distance_deg(moment.azimuth_deg, moment.elevation_deg, *true_deg) < _SAME_DEG
+    return near >= max(10, len(frames) // 2)
+
+
+def _improvements(scene: RenderedScene, index: int, geometry: ArrayGeometry, heard: HeardObject) -> tuple[float, ...]:
+    """SI-SDRi over W of each method, within 100–7500 Hz and the time from the source's first to its last sound."""
+    assert scene.stems is not None
+    active = np.flatnonzero(scene.sources[index].active)
+    span = slice(int(active[0]) * LABEL_SAMPLES, int(active[-1] + 1) * LABEL_SAMPLES)
+    reference = _in_band(scene.stems.direct[index, 0] + scene.stems.reverberant[index, 0])[span]
+    signals = recovered_signals(scene.samples, geometry, heard)
+    mixture = _in_band(signals["W"])[span]
+    return tuple(float(si_sdri_db(_in_band(signals[name])[span], reference, mixture)) for name in METHODS)
+
+
+def _hypercardioid(foa: Complex64Array, towards: npt.NDArray[np.float64], geometry: ArrayGeometry) -> Complex64Array:
+    """Of all first-order beams the one that lets least of a diffuse field through: W + 3·dipole, or W + 2·dipole in the plane."""
+    gains = foa_gains(towards[None])[:, 0]
+    weights = gains * np.array([1.0, *(3 * [2.0 if geometry.is_planar else 3.0])])
+    beam: Complex64Array = np.einsum("c,tcb->tb", weights / (weights @ gains), foa).astype(np.complex64)
+    return beam
+
+
+def _samples(spectrum: Complex64Array) -> Float32Array:
+    return StreamingIstft(1).push(spectrum[:, None])[0, LATENCY_SAMPLES:]
+
+
+def _in_band(signal: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    spectrum = np.fft.rfft(signal)
+    frequencies_hz = np.fft.rfftfreq(len(signal), 1.0 / SAMPLE_RATE_HZ)
+    spectrum[(frequencies_hz < _BAND_HZ[0]) | (frequencies_hz > _BAND_HZ[1])] = 0.0
+    return np.fft.irfft(spectrum, len(signal))

@@ -1,0 +1,127 @@
+"""The judge of separation: perfect masks find what is there, wrong ones do not, and scenes are as faint as they say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from side_model import write_side_model
+
+from appliance.lab.pack import CLASSES
+from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.lab.render import RenderedScene, render
+from appliance.lab.separation import (
+    METHODS,
+    SNRS_DB,
+    Recovered,
+    ideal_object,
+    recover_scene,
+    recovered_signals,
+    separation_suite,
+    summary_rows,
+)
+from appliance.lab.separation_metrics import si_sdr_db
+from appliance.separation.objects import HeardMoment, HeardObject
+
+RATE_HZ = 16_000
+
+
+@pytest.fixture(autouse=True)
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A pack of two recordings: harmonics below 1 kHz, and noise about 2 kHz."""
+    folder = tmp_path_factory.mktemp("pack")
+    (folder / "manifest.csv").write_text("path,class\n", encoding="utf-8")
+    time_s = np.arange(4 * RATE_HZ) / RATE_HZ
+    rotor = np.sum([np.sin(2 * np.pi * 130.0 * k * time_s + k) for k in range(2, 8)], axis=0)
+    soundfile.write(folder / "separation_rotor.flac", 0.1 * rotor, RATE_HZ)
+    spectrum = np.fft.rfft(np.random.default_rng(5).standard_normal(4 * RATE_HZ))
+    hz = np.arange(len(spectrum)) / 4.0
+    hiss = np.fft.irfft(spectrum * ((hz > 800.0) & (hz < 2600.0)))
+    soundfile.write(folder / "separation_hiss.flac", 0.1 * hiss / hiss.std(), RATE_HZ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("APPLIANCE_PACK", str(folder))
+        yield
+
+
+def scene_of_two(snr_db: float) -> Recipe:
+    def source(clip: str, label: str, position_m: tuple[float, float, float]) -> SourcePlan:
+        return SourcePlan(
+            clip=clip, label=label, start_s=0.5, seconds=2.5, positions_m=(position_m,), snr_db=snr_db, fade_s=0.1
+        )
+
+    return Recipe(
+        seed=1,
+        seconds=3.3,
+        array="tetrahedron_4cm2",
+        surface=None,
+        sources=(
+            source("separation_rotor.flac", "drone", (5.0, 20.0, 3.0)),
+            source("separation_hiss.flac", "glass_break", (-4.0, -20.0, 3.0)),
+        ),
+        notes={"snr_db": snr_db},
+    )
+
+
+@pytest.fixture
+def faint() -> tuple[Recipe, RenderedScene]:
+    recipe = scene_of_two(0.0)
+    return recipe, render(recipe, stems=True)
+
+
+def improvement_db(faint: tuple[Recipe, RenderedScene], heard: HeardObject, method: str, source: int = 0) -> float:
+    recipe, scene = faint
+    assert scene.stems is not None
+    signals = recovered_signals(scene.samples, recipe.geometry(), heard)
+    true, span = scene.stems.direct[source, 0], slice(8000, 44_000)
+    return float(si_sdr_db(signals[method][span], true[span]) - si_sdr_db(signals["W"][span], true[span]))
+
+
+def test_ideal_masks_take_faint_objects_out_and_the_beam_adds_to_them(faint: tuple[Recipe, RenderedScene]) -> None:
+    for source in (0, 1):
+        ideal = ideal_object(faint[1], source, faint[0].geometry())
+        gains_db = {method: improvement_db(faint, ideal, method, source) for method in METHODS}
+        assert gains_db["mask × W"] > 5.0
+        assert gains_db["MVDR"] > 2.0
+        assert gains_db["MVDR, masked"] > max(gains_db["mask × W"], gains_db["MVDR"])
+
+
+def test_the_other_objects_mask_and_direction_find_the_other_object(faint: tuple[Recipe, RenderedScene]) -> None:
+    other = ideal_object(faint[1], 1, faint[0].geometry())
+    assert all(improvement_db(faint, other, method) < 0.0 for method in METHODS)
+
+
+def test_a_mask_that_knows_nothing_leaves_a_beam_that_hears_its_object(faint: tuple[Recipe, RenderedScene]) -> None:
+    """The network missed it altogether, so the object lies in what the beam takes for noise: it must not be cancelled."""
+    ideal = ideal_object(faint[1], 0, faint[0].geometry())
+    blind = [HeardMoment(one.azimuth_deg, one.elevation_deg, np.zeros((5, 56), np.float32)) for one in ideal.moments]
+    unsure = HeardObject(0, 0, "drone", elevation_valid=True, moments=blind)
+    assert improvement_db(faint, unsure, "MVDR") > 0.0
+
+
+def test_tracks_are_judged_where_they_are_the_object(tmp_path: Path) -> None:
+    """By a real model that hears left and right; what it never hears counts as not heard, and lowers no mean."""
+    model = write_side_model(tmp_path / "side.onnx")
+    left, right = recover_scene(model, scene_of_two(10.0))
+    assert (left.label, right.label, left.objects) == ("drone", "glass_break", 2)
+    assert left.tracked_db is not None
+    assert left.tracked_db[0] > 3.0
+    lost = Recovered("drone", 0.0, 1, left.ideal_db, None)
+    heard = Recovered("drone", 0.0, 1, left.ideal_db, left.tracked_db)
+    rows = {row[:2]: row[2] for row in summary_rows([lost, heard])}
+    assert rows["tracked", "objects"] == "1 of 2"
+    assert rows["tracked", "mask × W"] == f"{left.tracked_db[0]:+.1f}"
+    assert rows["ideal", "objects"] == "2 of 2"
+
+
+def test_the_suite_is_as_faint_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("APPLIANCE_PACK")
+    recipes = list(separation_suite(per_snr=4))
+    assert [recipe.notes["snr_db"] for recipe in recipes] == [snr_db for snr_db in SNRS_DB for _ in range(4)]
+    assert [len(recipe.sources) for recipe in recipes] == [1, 2] * 6
+    for recipe in recipes:
+        assert all(source.snr_db == recipe.notes["snr_db"] for source in recipe.sources)
+        labels = [source.label for source in recipe.sources]
+        assert len(set(labels)) == len(labels)
+        assert set(labels) <= set(CLASSES)
+    assert recipes == list(separation_suite(per_snr=4))
