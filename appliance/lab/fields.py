@@ -39,6 +39,16 @@ class EncodedArray:
         self.diffuse_root = _root(self._encoder @ coherence @ self._encoder.conj().transpose(0, 2, 1))
         self.incoherent_root = _root(self._encoder @ self._encoder.conj().transpose(0, 2, 1))
 
+    @property
+    def encoder(self) -> Complex64Array:
+        """(bins, 4, mics) from the true microphones, gain and phase errors included, to Ambisonics."""
+        return self._encoder
+
+    @property
+    def true_positions_m(self) -> npt.NDArray[np.float64]:
+        """(mics, 3) where the microphones really are."""
+        return self._positions_m
+
     def response(self, directions: npt.NDArray[np.float64]) -> Complex64Array:
         """Encoded response (directions, 4, bins) to plane waves from unit vectors (directions, 3)."""
         encoded: Complex64Array = np.matmul(self._encoder, steering(self._positions_m, directions))
