@@ -31,7 +31,8 @@ Covariance = npt.NDArray[np.complex128]
 
 def post_filter(mask: Float32Array) -> Float32Array:
     """The gain (hops, bins) on a beam that makes the object's mono sound of it: its mask, but never less than −20 dB."""
-    return np.maximum(mask, np.float32(_MASK_FLOOR))
+    gain: Float32Array = np.maximum(mask, np.float32(_MASK_FLOOR))
+    return gain
 
 
 class MvdrBeams:
