@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from appliance.errors import ConfigError, RecordingError
 from appliance.lab.commands import app
 from appliance.lab.dcase_csv import frames_of_sources, load_dcase_csv
+from appliance.lab.demo_scene import RECIPE, write_demo
 from appliance.lab.pack import CLASSES, load_clips
 from appliance.lab.recipe import Recipe, load_recipe, save_recipe
 from appliance.lab.render import render
@@ -158,3 +159,16 @@ def test_the_command_wants_recipes_or_a_number(arguments: list[str]) -> None:
     result = CliRunner().invoke(app, ["render", *arguments])
     assert isinstance(result.exception, ConfigError)
     assert "either recipe files or --count" in str(result.exception)
+
+
+def test_the_demo_can_be_rendered_again(tmp_path: Path) -> None:
+    write_demo(tmp_path)
+    audio = soundfile.info(tmp_path / "fence.flac")
+    assert (audio.channels, audio.frames, audio.subtype) == (4, 60 * 16_000, "PCM_16")
+    told = json.loads((tmp_path / "fence.json").read_text(encoding="utf-8"))
+    assert [sound["class"] for sound in told["objects"]] == ["drone", "dog", "explosion", "speech", "helicopter"]
+    assert Recipe.model_validate(told["recipe"]) == RECIPE
+    drone = told["objects"][0]
+    assert drone["start_s"] == pytest.approx(6.0, abs=0.5)
+    assert drone["path"][0][1:] == pytest.approx([-80.0, 12.0], abs=2.0)
+    assert len((tmp_path / "ATTRIBUTION.md").read_text(encoding="utf-8").splitlines()) == 6 + len(RECIPE.bed) + 5
