@@ -136,6 +136,31 @@ class StoreSettings(Table):
     """SQLite file where the sensor and the publisher meet."""
 
 
+    hash_chain: bool = False
+    """Bind every new row to all before it, so that `appliance events verify` names the first that was altered; once begun in a file it goes on."""
+
+
+class RetentionSettings(Table):
+    """[retention]: how long what is kept, and what goes first when the disk is nearly full."""
+
+    clips_days: int = Field(default=30, ge=1)
+    """Audio clips older than this are removed."""
+    clips_mb: int = Field(default=2048, ge=0)
+    """Audio clips take at most this; the oldest go first."""
+    tracks_days: int = Field(default=30, ge=1)
+    """Recorded tracks older than this are removed."""
+    tracks_mb: int = Field(default=512, ge=0)
+    """Recorded tracks take at most this; the oldest go first."""
+    detections_days: int = Field(default=365, ge=1)
+    """Detections that ended longer ago than this and are delivered are removed."""
+    events_mb: int = Field(default=512, ge=1)
+    """The event log holds at most this; beyond it the oldest delivered detections are removed, alerts never."""
+    alerts_days: int | None = Field(default=None, ge=1)
+    """Alerts that ended longer ago than this and are delivered are removed; empty: alerts are never removed."""
+    free_mb: int = Field(default=256, ge=0)
+    """Below this much free disk (at most a fifth of it) clips go, then tracks, then copies of the event log."""
+    reserve_mb: int = Field(default=8, ge=0)
+    """Disk held back for alerts (at most a tenth of it), half of it inside the event log; below that half detections go too."""
 class MqttSettings(Table):
     """[mqtt]: the broker."""
 
@@ -199,3 +224,4 @@ def load_site(path: Path) -> SiteSettings:
         return SiteSettings.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {one_line(error, SiteSettings)}") from None
+    retention: RetentionSettings = RetentionSettings()

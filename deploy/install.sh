@@ -125,12 +125,16 @@ for service in appliance-sensor appliance-publisher; do
         put 0644 "$source_dir/systemd/restart-backoff.conf" /etc/systemd/system/$service.service.d/restart-backoff.conf
     fi
 done
-systemctl ${root:+--root="$root"} --quiet enable appliance-sensor.service appliance-publisher.service
+for unit in appliance-retention.service appliance-retention.timer; do
+    put 0644 "$source_dir/systemd/$unit" /etc/systemd/system/$unit
+done
+systemctl ${root:+--root="$root"} --quiet enable appliance-sensor.service appliance-publisher.service appliance-retention.timer
 
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     udevadm control --reload && udevadm trigger --subsystem-match=sound --action=change
     systemctl try-restart appliance-sensor.service appliance-publisher.service
+    systemctl start appliance-retention.timer
 fi
 cat <<'NEXT'
 Ready. Next:

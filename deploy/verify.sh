@@ -32,13 +32,14 @@ else
     bad "user: appliance is missing; run deploy/install.sh"
 fi
 
-for service in appliance-sensor appliance-publisher; do
-    if ! systemctl ${root:+--root="$root"} --quiet is-enabled $service.service 2>/dev/null; then
-        bad "$service: does not start at boot; run: systemctl enable $service"
-    elif ! systemctl --quiet is-active $service.service 2>/dev/null; then
-        bad "$service: not running; look: journalctl -u $service -n 20"
+for unit in appliance-sensor.service appliance-publisher.service appliance-retention.timer; do
+    name=${unit%.*}
+    if ! systemctl ${root:+--root="$root"} --quiet is-enabled $unit 2>/dev/null; then
+        bad "$name: does not start at boot; run: systemctl enable $unit"
+    elif ! systemctl --quiet is-active $unit 2>/dev/null; then
+        bad "$name: not running; look: journalctl -u $name -n 20"
     else
-        ok "$service: running"
+        ok "$name: running"
     fi
 done
 

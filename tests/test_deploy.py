@@ -19,6 +19,7 @@ from appliance.geometry import load_array, shipped_arrays
 REPO = Path(__file__).resolve().parent.parent
 DEPLOY = REPO / "deploy"
 UNITS = ("appliance-sensor.service", "appliance-publisher.service")
+RETENTION = ("appliance-retention.service", "appliance-retention.timer")
 SCRIPTS = [*sorted(DEPLOY.glob("*.sh")), REPO / ".ci" / "run"]
 
 
@@ -112,9 +113,13 @@ def test_the_user_exists_and_cannot_log_in(tree: Tree) -> None:
     assert re.search(r"^appliance:x:\d+:\d+:.*nologin$", (tree.root / "etc/passwd").read_text(encoding="utf-8"), re.M)
 
 
-def test_both_services_start_at_boot(tree: Tree) -> None:
-    wanted = tree.root / "etc/systemd/system/multi-user.target.wants"
-    assert {path.name for path in wanted.iterdir()} == set(UNITS)
+def test_both_services_and_the_timer_start_at_boot(tree: Tree) -> None:
+    system = tree.root / "etc/systemd/system"
+    wanted = {path.name: [unit.name for unit in path.iterdir()] for path in system.glob("*.wants")}
+    assert {target: sorted(units) for target, units in wanted.items()} == {
+        "multi-user.target.wants": sorted(UNITS),
+        "timers.target.wants": ["appliance-retention.timer"],
+    }
 
 
 def test_the_field_has_no_torch_and_needs_none(tree: Tree) -> None:
@@ -143,6 +148,20 @@ def test_the_installed_programme_starts_and_the_units_call_what_it_has(tree: Tre
         assert option in tree.programme(command, "--help").stdout
 
 
+def test_what_the_timer_starts_keeps_the_quotas(tree: Tree, tmp_path: Path) -> None:
+    """As the unit file calls it, on a site of its own: what is too much is gone."""
+    binary, *arguments, site = unit_settings(RETENTION[0])["ExecStart"][0].split()
+    assert (binary, site) == ("/opt/appliance/venv/bin/appliance", "/etc/appliance/site.toml")
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("first", "second"):
+        (clips / f"{name}.flac").write_bytes(bytes(700_000))
+    own = tmp_path / "site.toml"
+    own.write_text(f'[store]\npath = "{tmp_path}/events.db"\n[retention]\nclips_mb = 1\n', encoding="utf-8")
+    tree.programme(*arguments, str(own))
+    assert [clip.name for clip in clips.iterdir()] == ["second.flac"]
+
+
 def test_shipped_configurations_travel_in_the_wheel(tree: Tree) -> None:
     listed = tree.programme("arrays").stdout
     assert all(name in listed for name in shipped_arrays())
@@ -163,15 +182,15 @@ def unit_settings(unit: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 def unit_on_this_machine(tree: Tree, tmp_path: Path) -> Path:
-    """Both installed units, with ExecStart= pointing into the tree, since systemd insists that it exists."""
-    for unit in UNITS:
+    """The installed units, with ExecStart= pointing into the tree, since systemd insists that it exists."""
+    for unit in (*UNITS, *RETENTION):
         text = (tree.root / "etc/systemd/system" / unit).read_text(encoding="utf-8")
         (tmp_path / unit).write_text(text.replace("=/opt/appliance", f"={tree.root}/opt/appliance"), encoding="utf-8")
     return tmp_path
 
 
 def test_systemd_finds_no_fault_in_the_units(unit_on_this_machine: Path) -> None:
-    done = run("systemd-analyze", "verify", *(unit_on_this_machine / unit for unit in UNITS))
+    done = run("systemd-analyze", "verify", *(unit_on_this_machine / unit for unit in (*UNITS, *RETENTION)))
     assert done.stdout + done.stderr == ""
 
 
@@ -181,7 +200,7 @@ def test_systemd_would_have_found_a_fault(unit_on_this_machine: Path) -> None:
     assert "WatchdogSecs" in run("systemd-analyze", "verify", unit, check=False).stderr
 
 
-@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("unit", [*UNITS, RETENTION[0]])
 def test_the_units_are_locked_down(unit: str) -> None:
     """The rating systemd gives: what a broken-into service could reach, 10 is everything, below 2 is "OK" or better."""
     done = run("systemd-analyze", "security", "--offline=true", "--no-pager", REPO / "systemd" / unit)
@@ -200,6 +219,15 @@ def test_what_the_units_promise(unit: str) -> None:
     assert settings["User"] == ["appliance"]
     assert settings["ProtectSystem"] == ["strict"]
     assert settings["StateDirectory"] == ["appliance"]
+
+
+def test_retention_comes_again_by_the_time_since_boot_and_never_by_the_calendar() -> None:
+    """A clock that jumps must neither skip it nor run it a thousand times."""
+    timer, service = unit_settings(RETENTION[1]), unit_settings(RETENTION[0])
+    assert (timer["OnBootSec"], timer["OnUnitActiveSec"]) == (["2min"], ["10min"])
+    assert "OnCalendar" not in timer
+    assert (service["Type"], service["User"]) == (["oneshot"], ["appliance"])
+    assert service["StateDirectory"] == ["appliance"]
 
 
 def test_only_the_sensor_reaches_the_microphones_and_only_the_publisher_the_network() -> None:

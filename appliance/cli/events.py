@@ -14,8 +14,8 @@ from rich.table import Table
 
 from appliance import wire
 from appliance.config import StoreSettings, load_site
-from appliance.errors import ConfigError, WireError
-from appliance.store import EventLog
+from appliance.errors import ConfigError, StoreError, WireError
+from appliance.store import EventLog, chain
 from appliance.types import Event, EventState, Severity
 
 _SPAN = re.compile(r"(\d+)([smhd])")
@@ -26,6 +26,12 @@ Format = Literal["table", "jsonl", "csv"]
 
 
 def events(
+    action: Annotated[
+        Literal["verify"] | None,
+        typer.Argument(
+            help="verify: check the hash chain and name the first row that was altered.", metavar="[verify]"
+        ),
+    ] = None,
     db: Annotated[Path | None, typer.Option(help="Event log (SQLite file).", metavar="PATH")] = None,
     site: Annotated[Path | None, typer.Option(help="Site file that names the event log.", metavar="FILE")] = None,
     class_label: Annotated[str | None, typer.Option("--class", help="Only this class, such as drone.")] = None,
@@ -39,11 +45,19 @@ def events(
     until: Annotated[str | None, typer.Option(help="Before this time; spelt like --since.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the latest so many.")] = None,
     output: Annotated[Format, typer.Option("--format", help="table for eyes, jsonl or csv for programs.")] = "table",
+    known: Annotated[
+        str | None,
+        typer.Option(help="With verify: a head noted earlier, which the chain must contain.", metavar="HASH"),
+    ] = None,
 ) -> None:
-    """List, filter and export the event log: one line per state change (new, update, end), oldest first."""
-    if db is not None and site is not None:
-        raise ConfigError("--db and --site: both name an event log; give one of them")
-    path = db or (load_site(site).store.path if site else StoreSettings().path)
+    """List, filter and export the event log: one line per state change (new, update, end), oldest first.
+
+    `appliance events verify` walks its hash chain instead, and takes only --db, --site and --known.
+    """
+    path = log_path(db, site)
+    if action == "verify":
+        _verify(path, known)
+        return
     with EventLog(path, read_only=True) as log:
         found = log.read(
             class_label=class_label,
@@ -55,6 +69,21 @@ def events(
             limit=limit,
         )
         _PRINTERS[output](found)
+
+
+def log_path(db: Path | None, site: Path | None) -> Path:
+    """The event log that these options name; raises `ConfigError` where both do."""
+    if db is not None and site is not None:
+        raise ConfigError("--db and --site: both name an event log; give one of them")
+    return db or (load_site(site).store.path if site else StoreSettings().path)
+
+
+def _verify(path: Path, known: str | None) -> None:
+    verdict = chain.verify(path, known=known)
+    if verdict.fault:
+        raise StoreError(f"{path}: {verdict.fault}; the {verdict.rows} rows before it are as they were written")
+    typer.echo(f"{path}: {verdict.rows} rows as they were written, {verdict.removed} removed by retention")
+    typer.echo(f"head {verdict.head}")
 
 
 def _utc_ns(option: str, text: str | None) -> int | None:

@@ -27,6 +27,8 @@ from appliance.telemetry import clock_quality
 _LOG = logging.getLogger(__name__)
 
 _STOP_POLL_S = 0.2
+# Shorter than the audio that capture can hold: a locked event log must not make the unit deaf, and the sink tries again.
+_BUSY_TIMEOUT_S = 1.0
 
 
 def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path | None = None) -> None:
@@ -36,7 +38,12 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
     `StoreError` where the event log cannot be opened or events are lost at the end. Whatever ends the run is told to
     the publisher first, so that the unit says `degraded` and why.
     """
-    with EventLog(settings.store.path, replace_corrupt=True) as log:
+    with EventLog(
+        settings.store.path,
+        replace_corrupt=True,
+        hash_chain=settings.store.hash_chain,
+        busy_timeout_s=_BUSY_TIMEOUT_S,
+    ) as log:
         try:
             end_cut_off_events(log)
             geometry = load_array(settings.array)

@@ -1,5 +1,7 @@
 """Opening the SQLite file: WAL, migrations, and every way it fails turned into one line with the remedy."""
 
+import logging
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -8,14 +10,20 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
-from sqlite_utils import Database
+from sqlite_utils import Database, Migrations
 
 from appliance.errors import StoreError
+from appliance.store import reserve
+from appliance.store.copies import copy_database
 from appliance.store.quarantine import CORRUPT, CorruptError
 from appliance.store.schema import MIGRATIONS
 
+_LOG = logging.getLogger(__name__)
+
 BUSY_TIMEOUT_S = 5.0
-_WAL_LIMIT_BYTES = 4 * 1024 * 1024
+WAL_LIMIT_BYTES = 4 * 1024 * 1024
+# Below this, what SQLite calls an I/O error or a file that will not open is a full disk: it met it in its shared memory.
+_FULL_BYTES = 256 * 1024
 
 # SQLite's own words; Python 3.10 gives no error codes.
 _REMEDIES = {
@@ -24,10 +32,16 @@ _REMEDIES = {
     "readonly database": "it may not be written; give the appliance's user write access to the file and its directory",
     "unable to open": "it cannot be opened; give the appliance's user access to the file and its directory",
     "not a database": "this is not an event log; move it away, a new one is made at the next start",
-    "malformed": "it is corrupt; move it away for recovery (`sqlite3 FILE .recover`), a new one is made at the next start",
+    "malformed": "it is corrupt; stop the services and run `appliance db repair`, or move it away, a new one is made",
     "disk i/o error": "the disk fails or went away; check it and its cable (`dmesg`)",
     "no such table": "this SQLite file is not an event log; give another path",
 }
+# What a migration may meet through no fault of its own.
+_OF_THE_MACHINE = tuple(words for words in _REMEDIES if words != "no such table")
+
+
+class DiskFullError(StoreError):
+    """There is no room for a commit; nothing was written."""
 
 
 def open_database(
@@ -36,12 +50,29 @@ def open_database(
     synchronous: Literal["FULL", "NORMAL"],
     read_only: bool = False,
     busy_timeout_s: float = BUSY_TIMEOUT_S,
+    migrations: Migrations = MIGRATIONS,
 ) -> Database:
-    """An event log that is up to date: made where it is missing, migrated where it is old.
+    """An event log that is up to date: made where it is missing, migrated where it is old, a copy kept of the old.
 
     With `synchronous="FULL"` a commit is on the disk when it returns; with "NORMAL" a power cut may undo the latest
     ones, but never corrupts. Raises `StoreError` that names the path and the remedy.
     """
+    try:
+        return _open(path, synchronous, read_only, busy_timeout_s, migrations)
+    except DiskFullError:
+        # Even a log that is only to be opened needs room for its shared memory.
+        if read_only or not reserve.release(path):
+            raise
+        return _open(path, synchronous, read_only, busy_timeout_s, migrations)
+
+
+def _open(
+    path: Path,
+    synchronous: Literal["FULL", "NORMAL"],
+    read_only: bool,
+    busy_timeout_s: float,
+    migrations: Migrations,
+) -> Database:
     if not path.parent.is_dir():
         raise StoreError(f"{path}: the directory does not exist; make it, or set [store] path in the site file")
     if read_only and not path.is_file():
@@ -58,9 +89,11 @@ def open_database(
                 _enable_wal(db, busy_timeout_s)
                 db.execute(f"PRAGMA synchronous = {synchronous}")
                 # Without a limit the WAL keeps the size of its worst moment for ever.
-                db.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-                _migrate(db)
-            _check_version(path, db)
+                db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+                # Sorting must not need a disk that is full.
+                db.execute("PRAGMA temp_store = MEMORY")
+                _migrate(path, db, migrations)
+            _check_version(path, db, migrations)
         except BaseException:
             connection.close()
             raise
@@ -73,10 +106,24 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        words = str(error).lower()
-        remedy = next((remedy for known, remedy in _REMEDIES.items() if known in words), str(error))
-        kind = CorruptError if any(known in words for known in CORRUPT) else StoreError
-        raise kind(f"{path}: {remedy}") from error
+        raise store_error(path, error) from error
+
+
+def store_error(path: Path, error: sqlite3.Error) -> StoreError:
+    """What SQLite raised over the file `path`, as the error of ours that it is."""
+    words = str(error).lower()
+    if ("disk i/o error" in words or "unable to open" in words) and _is_full(path.parent):
+        words = "disk is full"
+    remedy = next((remedy for known, remedy in _REMEDIES.items() if known in words), str(error))
+    kind = CorruptError if any(known in words for known in CORRUPT) else StoreError
+    return (DiskFullError if "disk is full" in words else kind)(f"{path}: {remedy}")
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free < _FULL_BYTES
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -92,15 +139,19 @@ def transaction(db: Database) -> Iterator[None]:
 
 
 def integrity_faults(path: Path) -> list[str]:
-    """What SQLite's `integrity_check` finds wrong; empty for a sound file. Raises `StoreError` where it cannot read."""
+    """What SQLite finds wrong with the file, and messages without their event; empty where all is sound.
+
+    Raises `StoreError` where it cannot read.
+    """
     with translated(path), closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection:
         try:
             rows = [str(row[0]) for row in connection.execute("PRAGMA integrity_check")]
+            orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
         except sqlite3.DatabaseError as error:
             if "malformed" not in str(error):
                 raise
-            rows = [str(error)]
-    return [] if rows == ["ok"] else rows
+            rows, orphans = [str(error)], []
+    return [*([] if rows == ["ok"] else rows), *(f"{row[0]} row {row[1]}: its event is missing" for row in orphans)]
 
 
 def _enable_wal(db: Database, busy_timeout_s: float) -> None:
@@ -115,20 +166,48 @@ def _enable_wal(db: Database, busy_timeout_s: float) -> None:
             time.sleep(0.02)
 
 
-def _migrate(db: Database) -> None:
-    """Each migration and its record in one transaction; the lock is taken before the look, as both processes start at once."""
-    while MIGRATIONS.pending(db):
-        with transaction(db):
-            pending = [migration.name for migration in MIGRATIONS.pending(db)]
-            MIGRATIONS.apply(db, stop_before=pending[1:2])
+def _migrate(path: Path, db: Database, migrations: Migrations) -> None:
+    """All that are pending, and the record of them, in one transaction: all or nothing.
+
+    The lock is taken before the look, as both processes start at once.
+    """
+    if not migrations.pending(db):
+        return
+    with transaction(db):
+        pending = [migration.name for migration in migrations.pending(db)]
+        if migrations.applied(db) and pending:
+            _keep_old(path, pending[0])
+        for name, following in zip(pending, [*pending, None][1:], strict=True):
+            try:
+                migrations.apply(db, stop_before=following)
+            except sqlite3.Error as error:
+                if any(known in str(error).lower() for known in _OF_THE_MACHINE):
+                    raise
+                raise StoreError(
+                    f"{path}: {name} failed ({error}); nothing was changed; install the former version and report this"
+                ) from error
 
 
-def _check_version(path: Path, db: Database) -> None:
+def _keep_old(path: Path, migration: str) -> None:
+    """Copy the log as it was before `migration`, the way back to the former version."""
+    copy = path.with_name(f"{path.name}.before-{migration}")
+    try:
+        # Hearing goes before a copy: a unit whose disk has no room for one must start all the same.
+        if shutil.disk_usage(path.parent).free < 2 * path.stat().st_size:
+            _LOG.warning("%s: too little room for a copy before %s; going on without", path, migration)
+            return
+        copy_database(path, copy)
+    except OSError as error:
+        raise StoreError(f"{copy}: {error.strerror}; give the appliance's user its directory") from error
+    _LOG.info("%s: copied to %s before it is brought up to date", path, copy)
+
+
+def _check_version(path: Path, db: Database, migrations: Migrations) -> None:
     with closing(Database(memory=True, execute_plugins=False)) as empty:
-        known = {migration.name for migration in MIGRATIONS.pending(empty)}
-    if {migration.name for migration in MIGRATIONS.applied(db)} - known:
+        known = {migration.name for migration in migrations.pending(empty)}
+    if {migration.name for migration in migrations.applied(db)} - known:
         raise StoreError(
             f"{path}: written by a newer version of the appliance; install that version, or give another path"
         )
-    if MIGRATIONS.pending(db):
+    if migrations.pending(db):
         raise StoreError(f"{path}: not an event log of this version; start the sensor once to bring it up to date")

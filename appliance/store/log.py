@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from appliance import wire
+from appliance.store import chain
 from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
+from appliance.store.ladder import with_room
 from appliance.store.quarantine import CorruptError, quarantine
 from appliance.store.stamp import Stamp
 from appliance.types import Event, EventState, Severity, StateKey, UnitState
@@ -23,6 +25,8 @@ _COLUMNS = [field.name for field in dataclasses.fields(Event) if field.default i
 _STORED = [*_COLUMNS, "payload", "committed_utc_ns", "boot_id", "boot_ns"]
 _INSERT_EVENT = f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join(':' + name for name in _STORED)})"  # noqa: S608 - column names are ours
 _PAGE_ROWS = 500
+# The same words each time: a changed sentence would be published anew.
+_SHED = "the disk was full: detections that were not delivered yet were removed (`appliance db check` counts them)"
 
 
 class EventLog:
@@ -34,6 +38,7 @@ class EventLog:
         *,
         read_only: bool = False,
         replace_corrupt: bool = False,
+        hash_chain: bool = False,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         clock: Callable[[], Stamp] = Stamp.now,
     ) -> None:
@@ -41,11 +46,13 @@ class EventLog:
 
         With `replace_corrupt`, for the sensor, a damaged file is moved aside, now or at a later `append`, and a new one
         begun: what is heard next matters more. What waited undelivered is carried over where it can still be read.
+        With `hash_chain` every row from now on is bound to all before it; a chain once begun goes on in any case.
         """
         self.path = path
         self.losses: list[str] = []
-        """A sentence for each time that the file was found corrupt and replaced."""
+        """A sentence for each time that the file was found corrupt and replaced, and for what a full disk cost."""
         self._replace_corrupt = replace_corrupt
+        self._hash_chain = hash_chain
         self._clock = clock
         self._lock = threading.Lock()
         self._open = functools.partial(
@@ -57,6 +64,8 @@ class EventLog:
             if not replace_corrupt:
                 raise
             self._replace(error)
+        if hash_chain:
+            self._begin_chain()
 
     def append(self, event: Event) -> None:
         """Commit the event together with its messages to send; when this returns, a power cut cannot undo it.
@@ -64,16 +73,9 @@ class EventLog:
         The full lifecycle goes to `events`. To `alerts` goes what opens an alert, and the end of what ever was one.
         Raises `StoreError`; nothing was written then.
         """
-        row = self._row(event)
+        row = event_row(event, self._clock())
         with self._lock:
-            try:
-                self._insert(event, row)
-            except CorruptError as error:
-                if not self._replace_corrupt:
-                    raise
-                self._db.close()
-                self._replace(error)
-                self._insert(event, row)
+            self._write(lambda: self._insert(event, row))
 
     def read(
         self,
@@ -129,13 +131,8 @@ class EventLog:
         """
         stamp = self._clock()
         row = [key, json.dumps(value, allow_nan=False), stamp.utc_ns, stamp.boot_id, stamp.boot_ns]
-        with self._lock, translated(self.path):
-            self._db.execute("PRAGMA synchronous = NORMAL")
-            try:
-                with transaction(self._db):
-                    self._db.execute("INSERT OR REPLACE INTO unit_state VALUES (?, ?, ?, ?, ?)", row)
-            finally:
-                self._db.execute("PRAGMA synchronous = FULL")
+        with self._lock:
+            self._write(lambda: self._put_state(row))
 
     def states(self) -> dict[StateKey, UnitState]:
         """All that was said with `set_state`, the latest of each key."""
@@ -155,35 +152,56 @@ class EventLog:
     ) -> None:
         self.close()
 
+    def _write(self, write: Callable[[], None]) -> None:
+        """Do `write`, one transaction, on a disk that was full and on a file that was corrupt."""
+        try:
+            removals = with_room(self.path, self._db, write)
+        except CorruptError as error:
+            if not self._replace_corrupt:
+                raise
+            self._db.close()
+            self._replace(error)
+            write()
+            return
+        if any(removal.kind == "undelivered" for removal in removals) and _SHED not in self.losses:
+            self.losses.append(_SHED)
+
+    def _put_state(self, row: list[Any]) -> None:
+        with translated(self.path):
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            try:
+                with transaction(self._db):
+                    self._db.execute("INSERT OR REPLACE INTO unit_state VALUES (?, ?, ?, ?, ?)", row)
+            finally:
+                self._db.execute("PRAGMA synchronous = FULL")
+
+    def _begin_chain(self) -> None:
+        with translated(self.path), transaction(self._db):
+            chain.begin(self._db)
+
     def _insert(self, event: Event, row: dict[str, Any]) -> None:
         with translated(self.path), transaction(self._db):
             was_alert = self._db.execute(
                 "SELECT 1 FROM events WHERE event_id = ? AND severity = 'alert' LIMIT 1", [event.event_id]
             ).fetchone()
-            event_row = self._db.execute(_INSERT_EVENT, row).lastrowid
-            messages = [(event_row, "events", _priority(event))]
+            row_id = int(self._db.execute(_INSERT_EVENT, row).lastrowid or 0)
+            chain.extend(self._db, row_id)
+            messages = [(row_id, "events", _priority(event))]
             if (event.severity == "alert" and not was_alert) or (event.state == "end" and was_alert):
-                messages.append((event_row, "alerts", 0))
+                messages.append((row_id, "alerts", 0))
             self._db.conn.executemany("INSERT INTO outbox (event_row, kind, priority) VALUES (?, ?, ?)", messages)
 
     def _replace(self, error: CorruptError) -> None:
         kept, undelivered = quarantine(self.path)
         self._db = self._open()
+        if self._hash_chain:
+            self._begin_chain()
         for event in undelivered:
-            self._insert(event, self._row(event))
+            self._insert(event, event_row(event, self._clock()))
         self.losses.append(
             f"the event log was corrupt and begun anew; the old one is kept as {kept}, {len(undelivered)} undelivered events were carried over"
         )
         _LOG.error("%s; %s", error, self.losses[-1])
-
-    def _row(self, event: Event) -> dict[str, Any]:
-        stamp = self._clock()
-        return {name: getattr(event, name) for name in _COLUMNS} | {
-            "payload": wire.event_to_json(event),
-            "committed_utc_ns": stamp.utc_ns,
-            "boot_id": stamp.boot_id,
-            "boot_ns": stamp.boot_ns,
-        }
 
     def _first_of_latest(self, where: str, values: list[Any], limit: int) -> int:
         query = f"SELECT min(id) FROM (SELECT id FROM events WHERE {where} ORDER BY id DESC LIMIT ?)"  # noqa: S608 - conditions are ours
@@ -193,6 +211,16 @@ class EventLog:
         with self._lock, translated(self.path):
             rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
         return rows
+
+
+def event_row(event: Event, committed: Stamp) -> dict[str, Any]:
+    """The columns of `events` for a state change that is committed now."""
+    return {name: getattr(event, name) for name in _COLUMNS} | {
+        "payload": wire.event_to_json(event),
+        "committed_utc_ns": committed.utc_ns,
+        "boot_id": committed.boot_id,
+        "boot_ns": committed.boot_ns,
+    }
 
 
 def _priority(event: Event) -> int:

@@ -6,8 +6,20 @@ from types import TracebackType
 from typing import Any
 
 from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
+from appliance.store.ladder import with_room
 from appliance.store.stamp import Stamp
 from appliance.types import MessageOutcome, OutboxMessage
+
+_SUPERSEDE = """
+    UPDATE outbox SET outcome = 'superseded', settled_utc_ns = ?
+    WHERE outcome IS NULL AND kind = 'events' AND event_row IN (
+        SELECT stale.id FROM outbox AS waiting JOIN events AS stale ON stale.id = waiting.event_row
+        WHERE waiting.outcome IS NULL AND stale.state = 'update' AND EXISTS (
+            SELECT 1 FROM events AS later
+            WHERE later.event_id = stale.event_id AND later.sequence > stale.sequence
+        )
+    )
+    """
 
 
 class Outbox:
@@ -33,23 +45,30 @@ class Outbox:
         """The next messages to send, without those already `sent` and waiting for their acknowledgement."""
         now = self._clock()
         query = f"""
-            SELECT outbox.id, kind, event_id, payload, committed_utc_ns, boot_id, boot_ns
+            SELECT outbox.id, kind, event_id, payload, clock, committed_utc_ns, boot_id, boot_ns
             FROM outbox JOIN events ON events.id = event_row
             WHERE outcome IS NULL AND outbox.id NOT IN ({", ".join("?" * len(sent))})
             ORDER BY priority, outbox.id LIMIT ?
             """  # noqa: S608 - only question marks are put in
         with translated(self.path):
             rows: list[tuple[Any, ...]] = self._db.execute(query, [*sent, limit]).fetchall()
-        return [OutboxMessage(row[0], row[1], row[2], row[3], Stamp(*row[4:]).age_s(now)) for row in rows]
+        return [
+            OutboxMessage(*row[:4], Stamp(*row[5:]).age_s(now, utc_is_known=row[4] != "unsynchronised")) for row in rows
+        ]
 
     def settle(self, outbox_ids: Collection[int], outcome: MessageOutcome) -> None:
         """Record, in one transaction, what became of messages."""
         now_utc_ns = self._clock().utc_ns
-        with translated(self.path), transaction(self._db):
-            self._db.conn.executemany(
-                "UPDATE outbox SET outcome = ?, settled_utc_ns = ? WHERE id = ? AND outcome IS NULL",
-                [(outcome, now_utc_ns, outbox_id) for outbox_id in outbox_ids],
-            )
+
+        def write() -> None:
+            with translated(self.path), transaction(self._db):
+                self._db.conn.executemany(
+                    "UPDATE outbox SET outcome = ?, settled_utc_ns = ? WHERE id = ? AND outcome IS NULL",
+                    [(outcome, now_utc_ns, outbox_id) for outbox_id in outbox_ids],
+                )
+
+        # What cannot be settled keeps what comes after it from being sent.
+        with_room(self.path, self._db, write)
 
     def mark_delivered(self, outbox_ids: Collection[int]) -> None:
         """The broker has acknowledged them."""
@@ -60,22 +79,15 @@ class Outbox:
 
         For the moment of (re)connection, when nothing is under way. Returns how many.
         """
-        with translated(self.path), transaction(self._db):
-            return int(
-                self._db.execute(
-                    """
-                    UPDATE outbox SET outcome = 'superseded', settled_utc_ns = ?
-                    WHERE outcome IS NULL AND kind = 'events' AND event_row IN (
-                        SELECT stale.id FROM outbox AS waiting JOIN events AS stale ON stale.id = waiting.event_row
-                        WHERE waiting.outcome IS NULL AND stale.state = 'update' AND EXISTS (
-                            SELECT 1 FROM events AS later
-                            WHERE later.event_id = stale.event_id AND later.sequence > stale.sequence
-                        )
-                    )
-                    """,
-                    [self._clock().utc_ns],
-                ).rowcount
-            )
+        superseded = 0
+
+        def write() -> None:
+            nonlocal superseded
+            with translated(self.path), transaction(self._db):
+                superseded = self._db.execute(_SUPERSEDE, [self._clock().utc_ns]).rowcount
+
+        with_room(self.path, self._db, write)
+        return superseded
 
     def counts(self) -> dict[str, int]:
         """How many messages are pending, and how many had each outcome."""

@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from appliance import wire
 from appliance.errors import StoreError, WireError
+from appliance.store.copies import free_name
+from appliance.store.salvage import readable_rows
 from appliance.types import Event
 
 # What SQLite says of such a file; the first is also what a file of zeros gives, as a power cut may leave one.
@@ -24,33 +26,35 @@ def quarantine(path: Path) -> tuple[Path, list[Event]]:
     Nobody of this process may have it open. Raises `StoreError` where it cannot be moved.
     """
     salvaged = _undelivered(path)
-    stamp = wire.utc_text(time.time_ns())[:19].replace(":", "")
-    kept = path.with_name(f"{path.name}.corrupt-{stamp}")
-    number = 1
-    while kept.exists():
-        number += 1
-        kept = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
     try:
-        path.rename(kept)
-        for suffix in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
+        return move_aside(path), salvaged
     except OSError as error:
         raise StoreError(
             f"{path}: it is corrupt and cannot be moved away: {error.strerror}; move it by hand"
         ) from error
-    return kept, salvaged
+
+
+def move_aside(path: Path) -> Path:
+    """Rename a log and its write-ahead log to a name that says when; returns it."""
+    stamp = wire.utc_text(time.time_ns())[:19].replace(":", "")
+    kept = free_name(path.with_name(f"{path.name}.corrupt-{stamp}"))
+    path.rename(kept)
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(kept.with_name(kept.name + suffix))
+    return kept
 
 
 def _undelivered(path: Path) -> list[Event]:
     """Events with messages that still wait, as far as they can be read."""
     events: list[Event] = []
-    with contextlib.suppress(sqlite3.Error, WireError):
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
-        with contextlib.closing(connection):
-            rows = connection.execute(
-                "SELECT payload FROM events WHERE id IN (SELECT event_row FROM outbox WHERE outcome IS NULL) ORDER BY id"
-            )
-            for (payload,) in rows:
-                events.append(wire.event_from_json(payload))
+    with (
+        contextlib.suppress(sqlite3.Error),
+        contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection,
+    ):
+        waiting = {row["event_row"] for row in readable_rows(connection, "outbox") if row["outcome"] is None}
+        for row in readable_rows(connection, "events"):
+            if row["id"] in waiting:
+                with contextlib.suppress(WireError):
+                    events.append(wire.event_from_json(row["payload"]))
     return events

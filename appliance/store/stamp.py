@@ -24,11 +24,17 @@ class Stamp:
         """The present moment."""
         return cls(time.time_ns(), _boot_id(), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
-    def age_s(self, now: "Stamp") -> float:
-        """Seconds from this stamp to `now`, never negative; exact within one boot, by UTC across boots."""
-        same_boot = self.boot_id == now.boot_id != ""
-        age_ns = now.boot_ns - self.boot_ns if same_boot else now.utc_ns - self.utc_ns
-        return max(0.0, age_ns / 1e9)
+    def age_s(self, now: "Stamp", *, utc_is_known: bool = True) -> float:
+        """Seconds from this stamp to `now`, never negative; exact within one boot, by UTC across boots.
+
+        What was committed before this boot is at least as old as it, however far back the clock was set. Without
+        `utc_is_known` (the stamp is from a clock that nobody had set) that is all there is to say: years are no age.
+        """
+        if self.boot_id == now.boot_id != "":
+            return max(0.0, (now.boot_ns - self.boot_ns) / 1e9)
+        at_least_ns = now.boot_ns if self.boot_id and now.boot_id else 0
+        by_utc_ns = now.utc_ns - self.utc_ns if utc_is_known else 0
+        return max(at_least_ns, by_utc_ns) / 1e9
 
 
 @functools.cache

@@ -1,0 +1,272 @@
+"""A file system of 64 MB that is full, for real: alerts still flow, nothing crashes, recovery needs no hand."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import MakeEvent
+from mqtt import PATIENCE_S, Broker, Subscriber, wait_until
+
+from appliance.config import RetentionSettings
+from appliance.errors import StoreError
+from appliance.store import EventLog, Outbox
+from appliance.store.database import integrity_faults
+from appliance.store.ladder import free_bytes
+from appliance.store.reserve import free_inside, held_bytes
+from appliance.store.retention import retain
+from appliance.types import Event
+
+MB = 1_000_000
+APPLIANCE = str(Path(sys.executable).with_name("appliance"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 64 MB; only root may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64M,mode=0755", "appliance-test", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a 64-MB file system cannot be mounted here ({mounted.stderr.strip()}); run the tests as root")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, name: str = "of_somebody_else") -> None:
+    """Write until there is no room, down to the last page."""
+    with (disk / name).open("ab", buffering=0) as file:
+        for size in (MB, 4096):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+
+
+def put_files(disk: Path, kind: str, count: int) -> None:
+    """Clips or tracks of 1 MB, the first the oldest."""
+    folder = disk / kind / "2026-09"
+    folder.mkdir(parents=True)
+    first_ns = time.time_ns() - 3600 * 1_000_000_000
+    for number in range(count):
+        file = folder / f"{number}.bin"
+        file.write_bytes(bytes(MB))
+        os.utime(file, ns=(first_ns + number, first_ns + number))
+
+
+def lifecycle(make_event: MakeEvent, severity: str, **changes: object) -> list[Event]:
+    new = make_event(severity=severity, **changes)
+    return [new, make_event(event_id=new.event_id, severity=severity, sequence=1, state="end", **changes)]
+
+
+def names(disk: Path, kind: str) -> list[str]:
+    return sorted((file.name for file in (disk / kind).rglob("*.bin")), key=lambda name: int(name.split(".")[0]))
+
+
+def test_a_commit_on_a_full_disk_takes_the_oldest_clips_then_tracks_then_what_was_held_back(
+    small_disk: Path, make_event: MakeEvent
+) -> None:
+    path = small_disk / "events.db"
+    put_files(small_disk, "clips", 6)
+    put_files(small_disk, "tracks", 6)
+    with EventLog(path) as log:
+        log.append(make_event())
+        retain(path, RetentionSettings(), clock_is_set=True)
+        held = held_bytes(path)
+        assert held + free_inside(log._db) > 6 * MB
+
+        seen = []
+        while held_bytes(path):
+            fill(small_disk)
+            log.append(make_event(class_label="x" * 400_000))
+            seen.append((names(small_disk, "clips"), names(small_disk, "tracks"), held_bytes(path)))
+        assert len(list(log.read())) == 1 + len(seen)
+    everything = [f"{number}.bin" for number in range(6)]
+    # At first what is free inside the log is enough.
+    assert seen[0] == (everything, everything, held)
+    for clips, tracks, still_held in seen:
+        assert clips == everything[6 - len(clips) :]
+        assert tracks == everything[6 - len(tracks) :]
+        assert not clips or tracks == everything
+        assert not tracks or still_held == held
+    assert {len(clips) for clips, _, _ in seen} > {0, 6}
+    assert integrity_faults(path) == []
+
+
+def test_without_anything_to_spare_detections_make_room_for_alerts(small_disk: Path, make_event: MakeEvent) -> None:
+    """Those that are delivered before those that are not; no alert goes, and none is refused."""
+    path = small_disk / "events.db"
+    with EventLog(path) as log, Outbox(path) as outbox:
+        alerts = lifecycle(make_event, "alert")
+        delivered = [event for _ in range(2000) for event in lifecycle(make_event, "detection")]
+        for event in [*alerts, *delivered[:2]]:
+            log.append(event)
+        with log._lock:  # The rest in one transaction: what is tested is not how long 4,000 commits take.
+            log._db.conn.execute("BEGIN")
+            for copy in range(1, 2000):
+                log._db.execute(
+                    "INSERT INTO events (event_id, sequence, state, class_label, confidence, severity, track_id, onset_utc_ns,"
+                    " utc_ns, azimuth_deg, elevation_deg, elevation_valid, bearing_true_deg, bearing_sigma_deg, clock,"
+                    " after_gap, site, node, payload, committed_utc_ns, boot_id, boot_ns)"
+                    " SELECT ?, sequence, state, class_label, confidence, severity, track_id, onset_utc_ns, utc_ns,"
+                    " azimuth_deg, elevation_deg, elevation_valid, bearing_true_deg, bearing_sigma_deg, clock, after_gap,"
+                    " site, node, payload, committed_utc_ns, boot_id, boot_ns FROM events WHERE event_id = ?",
+                    [f"copy-{copy}", delivered[0].event_id],
+                )
+            log._db.conn.execute("COMMIT")
+        outbox.settle([message.outbox_id for message in outbox.pending(10)], "delivered")
+        retain(path, RetentionSettings(), clock_is_set=True)
+        fill(small_disk)
+        later = [event for _ in range(300) for event in lifecycle(make_event, "alert", class_label="x" * 4000)]
+        for event in later:
+            log.append(event)
+        kept = list(log.read(severity="alert"))
+        assert kept == [*alerts, *later]
+        assert 0 < log._rows("SELECT count(*) FROM events WHERE event_id LIKE 'copy-%'")[0][0] < 2 * 1999
+        assert outbox.counts()["pending"] == len(later) * 2
+        assert free_bytes(path) == 0
+        assert log.losses == []
+    assert integrity_faults(path) == []
+
+
+def test_undelivered_detections_go_last_and_that_is_said(small_disk: Path, make_event: MakeEvent) -> None:
+    path = small_disk / "events.db"
+    with EventLog(path) as log:
+        for _ in range(150):
+            for event in lifecycle(make_event, "detection"):
+                log.append(event)
+        retain(path, RetentionSettings(reserve_mb=2), clock_is_set=True)
+        fill(small_disk)
+        alerts = [event for _ in range(300) for event in lifecycle(make_event, "alert", class_label="x" * 4000)]
+        stored = 0
+        for event in alerts:
+            try:
+                log.append(event)
+            except StoreError:
+                break
+            stored += 1
+        assert list(log.read(severity="alert")) == alerts[:stored]
+        assert "detections that were not delivered yet were removed" in log.losses[0]
+        assert len(log.losses) == 1
+    assert integrity_faults(path) == []
+
+
+def test_a_log_is_opened_on_a_full_disk_by_what_was_held_back(small_disk: Path, make_event: MakeEvent) -> None:
+    """As after a reboot: even its shared memory finds no page."""
+    path = small_disk / "events.db"
+    with EventLog(path) as log:
+        log.append(make_event())
+    retain(path, RetentionSettings(), clock_is_set=True)
+    fill(small_disk)
+    with EventLog(path) as log:
+        event = make_event()
+        log.append(event)
+        assert list(log.read())[-1] == event
+
+
+WRITER = """
+import itertools, sys, time
+from pathlib import Path
+from ulid import ULID
+from appliance.daemon.sink import PatientSink
+from appliance.store import EventLog
+from appliance.types import Event
+
+stop = Path(sys.argv[2])
+with EventLog(Path(sys.argv[1]), busy_timeout_s=1.0) as log:
+    sink = PatientSink(log)
+    for number in itertools.count():
+        if stop.exists():
+            break
+        event_id, now = str(ULID()), time.time_ns()
+        kind, severity = ("drone", "alert") if number % 3 == 0 else ("dog", "detection")
+        for sequence, state in enumerate(("new", "update", "end")):
+            sink.append(Event(event_id, sequence, state, kind, 0.9, severity, number + 1, now, now, 0.0, 0.0, True, 0.0, 1.0,
+                              "synchronised", False, "north", "mast-1"))
+        if severity == "alert":
+            print(event_id, flush=True)
+        time.sleep(0.02)
+    sink.finished([], 0.0)
+"""
+
+
+class Glutton(threading.Thread):
+    """Somebody else on the disk, who takes every page as soon as it is free."""
+
+    def __init__(self, disk: Path) -> None:
+        super().__init__(daemon=True)
+        self._disk = disk
+        self._stop_event = threading.Event()
+
+    def run(self) -> None:
+        while not self._stop_event.wait(0.01):
+            fill(self._disk)
+
+    def stop(self) -> None:
+        self._stop_event.set()
+        self.join()
+
+
+def test_alerts_flow_from_a_full_disk_to_the_operator_and_all_is_well_once_there_is_room(
+    small_disk: Path, tmp_path: Path, broker: Broker
+) -> None:
+    """Writer and publisher are processes; somebody else eats the disk all the while."""
+    path, site, stop = small_disk / "events.db", tmp_path / "site.toml", tmp_path / "stop"
+    site.write_text(
+        f"schema = 1\n[unit]\nsite = 'north'\nnode = 'mast-1'\n[store]\npath = '{path}'\n"
+        f"[mqtt]\nhost = '127.0.0.1'\nport = {broker.port}\nreconnect_max_s = 0.2\n"
+    )
+    put_files(small_disk, "clips", 10)
+    put_files(small_disk, "tracks", 5)
+    EventLog(path).close()
+    retain(path, RetentionSettings(), clock_is_set=True)
+    glutton = Glutton(small_disk)
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(stop)], stdout=subprocess.PIPE, text=True)
+    publisher = subprocess.Popen([APPLIANCE, "publish", "--site", str(site)])
+    try:
+        with Subscriber(broker.port) as operator:
+
+            def arrived(state: str) -> set[str]:
+                return {
+                    message.payload["event_id"]
+                    for message in operator.on("alerts")
+                    if message.payload["state"] == state
+                }
+
+            wait_until(lambda: len(arrived("end")) >= 5, "alerts flow while there is room")
+            glutton.start()
+            wait_until(lambda: not list(small_disk.rglob("*.bin")), "clips and tracks are gone")
+            before = len(arrived("end"))
+            wait_until(lambda: len(arrived("end")) >= before + 60, "alerts flow from a disk that stays full")
+            assert free_bytes(path) < MB
+            assert (writer.poll(), publisher.poll()) == (None, None)
+            glutton.stop()
+            (small_disk / "of_somebody_else").unlink()
+
+            stop.touch()
+            assert writer.stdout is not None
+            with writer.stdout as printed:
+                said = set(printed.read().split())
+            assert writer.wait(timeout=PATIENCE_S) == 0
+            wait_until(lambda: arrived("new") == arrived("end") == said, "every alert has arrived")
+            with Outbox(path) as outbox:
+                wait_until(lambda: outbox.counts()["pending"] == 0, "nothing waits any more")
+    finally:
+        stop.touch()
+        publisher.terminate()
+        writer.wait(timeout=PATIENCE_S)
+        assert publisher.wait(timeout=PATIENCE_S) == 0
+    assert integrity_faults(path) == []
+    retain(path, RetentionSettings(), clock_is_set=True)
+    assert held_bytes(path) > 3 * MB
