@@ -147,6 +147,29 @@ def separation(
 
 
 @app.command()
+def novelty(
+    model: Annotated[str | None, typer.Argument(help="Name or path of a model that gives `outputs`.")] = None,
+    outputs: Annotated[
+        list[str] | None, typer.Option("--output", help="Output of the model to use as a vector; repeat it for more.")
+    ] = None,
+    learn: Annotated[int, typer.Option(min=20, help="Scenes of 10 s that the site is learned from.")] = 120,
+    each_label: Annotated[int, typer.Option(min=1, help="Anomalous scenes of each strange sound.")] = 6,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
+) -> None:
+    """AUC and pAUC (DCASE Task 2) of a site's memory: by band levels, and by outputs of a model."""
+    from appliance.lab.novelty import judge_novelty, site_suite
+    from appliance.model.meta import find_model
+
+    makers = ["levels", *(outputs or [])]
+    path = find_model(model) if model else None
+    recipes = list(site_suite(learn=learn, each_label=each_label))
+    for maker, found in judge_novelty(recipes, makers, path, workers=workers).items():
+        print(f"{maker}: AUC {found.auc:.2f}, pAUC {found.partial_auc:.2f}; beyond the distance of one window in 1000:")
+        print(f"  {found.found:.2f} of anomalous scenes, {found.false:.2f} of normal ones; AUC by sound:")
+        print("  " + ", ".join(f"{label} {score:.2f}" for label, score in sorted(found.by_label.items())))
+
+
+@app.command()
 def demo() -> None:
     """Render the demonstration recording, its truth and its attribution again."""
     from appliance.lab.demo_scene import write_demo

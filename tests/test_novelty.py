@@ -1,0 +1,239 @@
+"""The memory of a site: what it met is familiar, what it never met is not, and it stays within its bounds."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from plane_waves import RATE_HZ, Samples, at_array, hum
+
+from appliance.dsp.features import FeatureExtractor
+from appliance.errors import StoreError
+from appliance.geometry import load_array
+from appliance.lab.novelty import WINDOW_S, figures, level_vectors, site_suite
+from appliance.lab.novelty_metrics import auc, partial_auc
+from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.novelty.keep import load_memory, save_memory
+from appliance.novelty.memory import MemorySettings, SiteMemory
+from appliance.types import AudioBlock, Float32Array
+
+DAY_S = 86400.0
+HOURLY = MemorySettings(learning_s=3600.0, capacity=40)
+Vectors = npt.NDArray[np.float64]
+
+
+def site(rng: np.random.Generator, count: int) -> Vectors:
+    """Vectors (count, 6) of a site with three sounds."""
+    places = np.array([[0, 0, 0, 0, 0, 0], [4, 0, 0, 2, 0, 0], [0, 5, 0, 0, 2, 0]], np.float64)
+    return places[rng.integers(3, size=count)] + rng.normal(0.0, 0.5, (count, 6))
+
+
+STRANGE = np.array([0.0, 0.0, 6.0, 0.0, 0.0, -4.0])
+
+
+def learned(settings: MemorySettings = HOURLY, seconds: float = 4000.0) -> SiteMemory:
+    """An hour of the site, in windows of two seconds."""
+    memory = SiteMemory(6, settings)
+    for index, vector in enumerate(site(np.random.default_rng(1), round(seconds / 2.0))):
+        memory.learn(vector, 2.0 * index, 2.0)
+    return memory
+
+
+def test_what_the_site_makes_is_near_and_what_it_never_made_is_far() -> None:
+    memory = learned()
+    own = [memory.distance(vector) for vector in site(np.random.default_rng(2), 300)]
+    assert memory.learned
+    assert np.median(own) < 0.5
+    assert memory.distance(STRANGE) > memory.novel_from(1e6) > max(own[:100])
+
+
+def test_nothing_is_novel_before_the_site_is_learned() -> None:
+    memory = learned(seconds=3000.0)
+    assert not memory.learned
+    assert memory.novel_from(10.0) == math.inf
+    assert SiteMemory(6).distance(STRANGE) == math.inf
+
+
+def test_one_in_so_many_is_what_it_says() -> None:
+    """On a site that stays as it is: a fiftieth and a three-hundredth of what comes later, within a factor of two."""
+    memory = learned(seconds=8000.0)
+    later = np.array([memory.distance(vector) for vector in site(np.random.default_rng(3), 5000)])
+    for one_in in (50.0, 300.0):
+        assert 0.5 / one_in < (later > memory.novel_from(one_in)).mean() < 2.0 / one_in
+
+
+def test_a_new_sound_becomes_familiar_when_it_comes_again_and_again() -> None:
+    memory = learned()
+    for _ in range(3):
+        assert memory.distance(STRANGE) > memory.novel_from(1e4)
+        memory.learn(STRANGE, 4000.0, 2.0)
+    assert memory.distance(STRANGE) < 0.1
+
+
+def test_what_has_not_been_met_for_long_is_forgotten() -> None:
+    memory = learned()
+    own = site(np.random.default_rng(2), 1)[0]
+    assert memory.distance(own) < 1.0
+    for _ in range(5):
+        memory.learn(STRANGE, 4000.0 + 200.0 * DAY_S, 2.0)
+    assert memory.distance(STRANGE) < 0.1
+    assert memory.distance(own) > 1.0
+
+
+def test_a_clock_that_is_set_back_makes_nothing_familiar() -> None:
+    memory = learned()
+    memory.learn(STRANGE, 4000.0, 2.0)
+    memory.learn(site(np.random.default_rng(2), 1)[0], -10.0 * DAY_S, 2.0)
+    assert memory.distance(STRANGE) > memory.novel_from(1e4)
+
+
+def test_it_stays_within_its_bounds() -> None:
+    memory, rng = learned(), np.random.default_rng(4)
+    for index, vector in enumerate(rng.normal(0.0, 30.0, (500, 6))):
+        memory.learn(vector, 4000.0 + index, 2.0)
+    assert memory.prototypes == HOURLY.capacity
+    assert sum(array.nbytes for array in memory.arrays().values()) < 50_000
+
+
+def test_reset_forgets_the_site() -> None:
+    memory = learned()
+    memory.reset()
+    assert (memory.prototypes, memory.heard_s, memory.learned) == (0, 0.0, False)
+
+
+@pytest.mark.parametrize("vector", [np.zeros(5), np.full(6, np.nan)])
+def test_what_is_no_vector_of_this_memory_is_refused(vector: Vectors) -> None:
+    with pytest.raises(ValueError, match="6 finite numbers"):
+        SiteMemory(6).learn(vector, 0.0, 1.0)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_survives_a_restart(tmp_path: Path) -> None:
+    path, memory = tmp_path / "site.npz", learned()
+    save_memory(memory, path, vectors="model a")
+    again = load_memory(path, 6, vectors="model a", settings=HOURLY)
+    assert again.learned
+    assert again.novel_from(1000.0) == pytest.approx(memory.novel_from(1000.0), rel=1e-5)
+    for vector in (*site(np.random.default_rng(2), 5), STRANGE):
+        assert again.distance(vector) == pytest.approx(memory.distance(vector), rel=1e-4)
+        assert again.learn(vector, 5000.0, 2.0) == pytest.approx(memory.learn(vector, 5000.0, 2.0), rel=1e-4)
+    assert [file.name for file in tmp_path.iterdir()] == ["site.npz"]
+
+
+def test_without_a_file_or_with_one_of_another_model_the_site_is_learned_anew(tmp_path: Path) -> None:
+    path = tmp_path / "site.npz"
+    assert load_memory(path, 6, vectors="model a").prototypes == 0
+    save_memory(learned(), path, vectors="model a")
+    assert load_memory(path, 6, vectors="model b").prototypes == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "other shape", "no archive"])
+def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "site.npz"
+    save_memory(learned(), path, vectors="model a")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-200])
+    elif damage == "no archive":
+        path.write_bytes(b"hello")
+    with pytest.raises(StoreError, match=r"site\.npz: no memory of a site .* remove it"):
+        load_memory(path, 7 if damage == "other shape" else 6, vectors="model a")
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"gone/site\.npz: the site's memory cannot be written"):
+        save_memory(learned(), tmp_path / "gone" / "site.npz", vectors="model a")
+
+
+# --- judged as DCASE does ---------------------------------------------------------------------------------------------
+
+
+def test_figures_of_a_known_case() -> None:
+    normal, anomalous = np.array([0.1, 0.2, 0.3, 0.4, 0.9]), np.array([0.35, 0.95])
+    assert auc(normal, anomalous) == pytest.approx(8 / 10)
+    assert partial_auc(normal, anomalous, 0.4) == pytest.approx(2 / 4)
+    assert partial_auc(normal, anomalous, 0.2) == pytest.approx(1 / 2)
+
+
+@given(st.lists(st.integers(0, 6), min_size=10, max_size=40), st.lists(st.integers(0, 6), min_size=1, max_size=20))
+@settings(max_examples=50)
+def test_auc_is_the_share_of_pairs_in_order(normal: list[int], anomalous: list[int]) -> None:
+    pairs = [1.0 if a > n else 0.5 if a == n else 0.0 for n in normal for a in anomalous]
+    assert auc(np.array(normal), np.array(anomalous)) == pytest.approx(np.mean(pairs))
+    assert partial_auc(np.array(normal), np.array(anomalous), 1.0) == pytest.approx(np.mean(pairs))
+
+
+def test_too_few_sounds_are_no_figure() -> None:
+    with pytest.raises(ValueError, match="too few"):
+        partial_auc(np.arange(9.0), np.arange(3.0))
+    with pytest.raises(ValueError, match="needs normal and anomalous"):
+        auc(np.arange(9.0), np.zeros(0))
+
+
+# --- real sound -------------------------------------------------------------------------------------------------------
+
+
+GEOMETRY = load_array("tetrahedron_4cm2")
+
+
+@pytest.fixture(scope="module")
+def extractor() -> FeatureExtractor:
+    return FeatureExtractor(GEOMETRY)
+
+
+def windows(extractor: FeatureExtractor, signal: Samples, azimuth_deg: float) -> Float32Array:
+    """Vectors of a sound as the array hears it from somewhere."""
+    samples = at_array(signal, GEOMETRY, azimuth_deg).astype(np.float32)
+    extractor.reset()
+    return level_vectors(extractor.push(AudioBlock(samples, RATE_HZ, 0, 0)))
+
+
+def hiss(rng: np.random.Generator, seconds: float, low_hz: float) -> Samples:
+    spectrum = np.fft.rfft(rng.standard_normal(round(seconds * RATE_HZ)))
+    hz = np.arange(len(spectrum)) / seconds
+    spectrum[(hz < low_hz) | (hz > 2.0 * low_hz)] = 0.0
+    return np.asarray(np.fft.irfft(spectrum))
+
+
+def scene(part: str, label: str) -> Recipe:
+    source = SourcePlan(clip="-", label=label, start_s=0.0, seconds=1.0, positions_m=((9.0, 0.0, 1.0),), snr_db=0.0)
+    return Recipe(seed=0, seconds=4.0, array="tetrahedron_4cm2", sources=(source,), notes={"part": part})
+
+
+def test_level_and_direction_do_not_make_a_sound_another_one(extractor: FeatureExtractor) -> None:
+    near, far = windows(extractor, hum(4.0, 0.05), 10.0), windows(extractor, hum(4.0, 0.02), 160.0)
+    other = windows(extractor, hiss(np.random.default_rng(0), 4.0, 900.0), 10.0)
+    assert near.shape == far.shape == (4.0 / WINDOW_S, 112)
+    assert np.abs(near[1] - far[1]).mean() < 0.3 * np.abs(near[1] - other[1]).mean()
+
+
+def test_an_unknown_sound_stands_out_from_those_of_the_site(extractor: FeatureExtractor) -> None:
+    """By the whole chain from samples to figures: a site that hums and hisses low, and a hiss that it never made."""
+    rng = np.random.default_rng(0)
+    parts: list[tuple[str, str]] = [
+        *[("learn", "dog"), ("learn", "birds")] * 30,
+        *[("normal", "dog"), ("normal", "birds")] * 10,
+        *[("anomalous", "drone")] * 8,
+    ]
+    made = {"dog": lambda: hum(4.0, float(rng.uniform(0.01, 0.05))), "birds": lambda: hiss(rng, 4.0, 500.0)}
+    made["drone"] = lambda: hiss(rng, 4.0, float(rng.uniform(1500.0, 2500.0)))
+    vectors = [windows(extractor, made[label](), float(rng.uniform(-180.0, 180.0))) for _, label in parts]
+    found = figures([scene(*part) for part in parts], vectors)
+    assert found.auc == 1.0
+    assert found.partial_auc == 1.0
+    assert found.by_label == {"drone": 1.0}
+    assert found.found == 1.0
+    assert found.false <= 0.1
+
+
+def test_a_site_is_judged_on_other_recordings_than_it_was_learned_from() -> None:
+    recipes = list(site_suite(learn=20, each_label=1))
+    clips = {part: {r.sources[0].clip for r in recipes if r.notes["part"] == part} for part in ("learn", "normal")}
+    assert not clips["learn"] & clips["normal"]
+    labels = {part: {r.sources[0].label for r in recipes if r.notes["part"] == part} for part in ("learn", "anomalous")}
+    assert not labels["learn"] & labels["anomalous"]
+    assert "drone" in labels["anomalous"]
