@@ -53,7 +53,8 @@ class Outbox:
         with translated(self.path):
             rows: list[tuple[Any, ...]] = self._db.execute(query, [*sent, limit]).fetchall()
         return [
-            OutboxMessage(*row[:4], Stamp(*row[5:]).age_s(now, utc_is_known=row[4] != "unsynchronised")) for row in rows
+            OutboxMessage(*row[:4], age_s=Stamp(*row[5:]).age_s(now, utc_is_known=row[4] != "unsynchronised"))
+            for row in rows
         ]
 
     def settle(self, outbox_ids: Collection[int], outcome: MessageOutcome) -> None:
