@@ -1,6 +1,8 @@
 """`appliance bench`: what this machine can do, and the proofs that no alert is lost. Each prints what it measured."""
 
 import json
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +76,7 @@ def powercut(
 @app.command()
 def throughput(
     events: _Events = 2000,
-    backlog: Annotated[int, typer.Option(min=1, help="Events that wait before the publisher starts.")] = 100_000,
+    backlog: Annotated[int, typer.Option(min=2, help="Events that wait before the publisher starts.")] = 100_000,
     rate: Annotated[float, typer.Option(min=0.1, help="Events per second while latency is measured.")] = 20.0,
     seed: _Seed = 1,
     folder: _Folder = None,
@@ -91,6 +93,8 @@ def throughput(
 
 @contextmanager
 def _workplace(folder: Path | None) -> Iterator[Path]:
+    # Ended from outside, it must not leave a broker behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -165,7 +165,13 @@ class Writer:
             wait_until(lambda: self.done or len(self.acknowledged) > before, "the writer commits", patience_s)  # noqa: B023 - called within the round
 
     def _read(self, process: "subprocess.Popen[str]") -> None:
-        for line in process.stdout or ():
+        if process.stdout is None:
+            return
+        with process.stdout:
+            self._note(process.stdout)
+
+    def _note(self, lines: Iterable[str]) -> None:
+        for line in lines:
             if line == DONE + "\n":
                 self.done = True
             elif line.endswith("\n"):  # the last words of a killed one may break off

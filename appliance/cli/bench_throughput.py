@@ -16,25 +16,31 @@ from appliance.errors import ApplianceError
 
 
 class _Arrivals:
-    """What has come on `events`: ids, how long each took, and when the last one came."""
+    """What has come on `events`: ids, how long each took, and from when to when they came."""
 
     def __init__(self) -> None:
-        self.ids: set[str] = set()
-        self.latencies_ms: list[float] = []
-        self.last_s = 0.0
-
-    def receive(self, topic: str, payload: bytes, utc_ns: int) -> None:
-        """Take one message."""
-        levels = topic.split("/")
-        if levels[4] != "events" or levels[5] in self.ids:
-            return
-        self.ids.add(levels[5])
-        self.last_s = time.monotonic()
-        self.latencies_ms.append((utc_ns - wire.utc_ns_of(json.loads(payload)["time"])) / 1e6)
+        self.anything = False
+        """Any message has come: the publisher is connected, as it says so first."""
+        self.forget()
 
     def forget(self) -> None:
         """For the next measurement."""
-        self.ids, self.latencies_ms = set(), []
+        self.ids: set[str] = set()
+        self.latencies_ms: list[float] = []
+        self.decided_utc_ns = self.first_utc_ns = self.last_utc_ns = 0
+
+    def receive(self, topic: str, payload: bytes, utc_ns: int) -> None:
+        """Take one message."""
+        self.anything = True
+        levels = topic.split("/")
+        if levels[4] != "events" or levels[5] in self.ids:
+            return
+        decided_utc_ns = wire.utc_ns_of(json.loads(payload)["time"])
+        self.decided_utc_ns = self.decided_utc_ns or decided_utc_ns
+        self.first_utc_ns = self.first_utc_ns or utc_ns
+        self.last_utc_ns = utc_ns
+        self.latencies_ms.append((utc_ns - decided_utc_ns) / 1e6)
+        self.ids.add(levels[5])
 
     def wait_for(self, count: int) -> int:
         """Wait while more comes, until `count` are there; returns how many are missing."""
@@ -55,6 +61,7 @@ def measure_throughput(folder: Path, *, events: int, backlog: int, rate_hz: floa
         stack.enter_context(Subscriber(broker.port, arrivals.receive))
         publisher = stack.enter_context(Publisher(folder, broker.port))
         publisher.start()
+        wait_until(lambda: arrivals.anything, "the publisher is connected")
         result: dict[str, Any] = {"events": events, "rate_hz": rate_hz, "lost": 0}
         by_outbox = Order(seed, 0, events, rate_hz, "single", db=str(publisher.db))
         by_paho_alone = Order(seed, 0, events, rate_hz, "single", port=broker.port)
@@ -88,7 +95,7 @@ class _Sent:
     latencies_ms: list[float]
     """From the decision to the subscriber."""
     per_s: float
-    """Events that arrived per second."""
+    """Events per second, from the first decision to the last arrival."""
     lost: int
     """Events that did not."""
 
@@ -98,11 +105,10 @@ def _send(folder: Path, order: Order, arrivals: _Arrivals) -> _Sent:
     events = order.last - order.first
     with Writer(folder) as writer:
         writer.start(order)
-        wait_until(lambda: bool(writer.acknowledged), "the writer writes")
-        writing_s = time.monotonic()
         writer.wait_done()
         lost = arrivals.wait_for(events)
-    return _Sent(arrivals.latencies_ms, events / (arrivals.last_s - writing_s), lost)
+    seconds = (arrivals.last_utc_ns - arrivals.decided_utc_ns) / 1e9
+    return _Sent(arrivals.latencies_ms, events / seconds, lost)
 
 
 def _drain(folder: Path, order: Order, publisher: Publisher, arrivals: _Arrivals) -> dict[str, Any]:
@@ -117,14 +123,15 @@ def _drain(folder: Path, order: Order, publisher: Publisher, arrivals: _Arrivals
         written_per_s = backlog / (time.monotonic() - writing_s)
     publisher.start()
     wait_until(lambda: bool(arrivals.ids), "the backlog begins to arrive", 10 * PATIENCE_S)
-    draining_s, resident_mb = time.monotonic(), [publisher.resident_mb()]
+    resident_mb = [publisher.resident_mb()]
     for count in (backlog // 2, backlog):
         lost = arrivals.wait_for(count)
         resident_mb.append(publisher.resident_mb())
+    seconds = (arrivals.last_utc_ns - arrivals.first_utc_ns) / 1e9
     return {
         "backlog": backlog,
         "written_per_s": round(written_per_s, 1),
-        "drained_per_s": round(backlog / (arrivals.last_s - draining_s), 1),
+        "drained_per_s": round(backlog / seconds, 1),
         "publisher_resident_mb": [round(value, 1) for value in resident_mb],
         "lost": lost,
     }

@@ -89,10 +89,11 @@ def main() -> None:
         _say(DONE)
         signal.pause()
     with EventLog(Path(order.db)) as log:
-        cut_off = log.open_events()
-        end_cut_off_events(log)
-        for event in cut_off:
-            _acknowledge(list(log.read(event_id=event.event_id))[-1])
+        if order.kind == "lifecycles":  # events of one message never end
+            cut_off = log.open_events()
+            end_cut_off_events(log)
+            for event in cut_off:
+                _acknowledge(list(log.read(event_id=event.event_id))[-1])
         first = order.first
         # Committed, and killed before it could be said. Were an earlier one lost, writing it again would hide that.
         while any(log.read(event_id=event_id(order.seed, first))):
