@@ -53,8 +53,10 @@ class Outbox:
         with translated(self.path):
             rows: list[tuple[Any, ...]] = self._db.execute(query, [*sent, limit]).fetchall()
         return [
-            OutboxMessage(*row[:4], age_s=Stamp(*row[5:]).age_s(now, utc_is_known=row[4] != "unsynchronised"))
-            for row in rows
+            OutboxMessage(
+                row_id, kind, event_id, payload, Stamp(*stamp).age_s(now, utc_is_known=clock != "unsynchronised")
+            )
+            for row_id, kind, event_id, payload, clock, *stamp in rows
         ]
 
     def settle(self, outbox_ids: Collection[int], outcome: MessageOutcome) -> None:
