@@ -185,6 +185,25 @@ def test_age_does_not_follow_a_clock_that_is_set(tmp_path: Path, make_event: Mak
             assert [message.age_s for message in outbox.pending(1)] == [age_s]
 
 
+def test_across_boots_nothing_is_younger_than_the_boot_and_years_of_an_unset_clock_are_no_age(
+    tmp_path: Path, make_event: MakeEvent
+) -> None:
+    """No battery-backed clock: an alert from just before a power cut neither expires at once nor counts as new for ever."""
+    long_ago = Stamp(utc_ns=0, boot_id="first", boot_ns=5_000_000_000)
+    now = Stamp(utc_ns=1_790_000_000_000_000_000, boot_id="second", boot_ns=40_000_000_000)
+    set_back = Stamp(utc_ns=-1_000_000_000, boot_id="second", boot_ns=40_000_000_000)
+    path = tmp_path / "events.db"
+    with EventLog(path, clock=lambda: long_ago) as log:
+        log.append(make_event(severity="detection", clock="unsynchronised"))
+        log.append(make_event(severity="detection", clock="synchronised"))
+        log.set_state("sensor", {"hearing": True, "faults": []})
+    for then, ages_s in ((now, [40.0, 1_790_000_000.0]), (set_back, [40.0, 40.0])):
+        with Outbox(path, clock=lambda then=then: then) as outbox:  # type: ignore[misc]
+            assert [message.age_s for message in outbox.pending(2)] == ages_s
+    with EventLog(path, clock=lambda: set_back) as log:
+        assert log.states()["sensor"].age_s == 40.0
+
+
 def test_a_stamp_of_now_moves_on() -> None:
     first, second = Stamp.now(), Stamp.now()
     assert first.boot_id == second.boot_id != ""
@@ -401,6 +420,49 @@ def test_undelivered_events_are_carried_over_where_they_can_be_read(tmp_path: Pa
         assert list(log.read()) == [*waiting, latest]
         assert "3 undelivered events were carried over" in log.losses[0]
     assert [entry for entry in queued(path) if entry[0] == "alerts"] == [("alerts", "new", 0), ("alerts", "end", 2)]
+
+
+def test_what_waits_is_carried_over_around_a_damaged_page(tmp_path: Path, make_event: MakeEvent) -> None:
+    """One page of many costs the rows that were in it, and none that come after."""
+    path = tmp_path / "events.db"
+    with EventLog(path) as log:
+        events = [make_event(track_id=number) for number in range(1, 201)]
+        for event in events:
+            log.append(event)
+        log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        raw = path.read_bytes()
+        leaves = [
+            page
+            for page in range(2, len(raw) // 4096)
+            if raw[4096 * page] == 13 and b'"drone"' in raw[4096 * page :][:4096]
+        ]
+    damage(path, range(leaves[20], leaves[20] + 1))
+    damage(path, range(log_page(path, "events_by_time"), log_page(path, "events_by_time") + 1))
+    with EventLog(path, replace_corrupt=True) as log:
+        log.append(make_event(track_id=201))
+        kept = [event.track_id for event in log.read()]
+        assert kept[-1] == 201
+        assert 180 < len(kept) < 201
+        assert "the old one is kept" in log.losses[0]
+    assert integrity_faults(path) == []
+
+
+def log_page(path: Path, name: str) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()[0]
+    return int(root) - 1
+
+
+def test_a_heartbeat_finds_the_damage_too(tmp_path: Path, make_event: MakeEvent) -> None:
+    path = tmp_path / "events.db"
+    with EventLog(path, replace_corrupt=True) as log:
+        log.append(make_event())
+        log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        damage(path, range(1, path.stat().st_size // 4096))
+        log._db.execute("PRAGMA shrink_memory")
+        log.set_state("sensor", {"hearing": True, "faults": []})
+        assert log.states()["sensor"].value == {"hearing": True, "faults": []}
+        assert len(log.losses) == 1
 
 
 def test_without_leave_nothing_is_moved(tmp_path: Path) -> None:
