@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance.errors import ConfigError
-from appliance.types import Severity
+from appliance.types import CommandName, Severity
 from appliance.validation import one_line
 
 if sys.version_info >= (3, 11):
@@ -36,6 +36,8 @@ class UnitSettings(Table):
     """Site name; a level of every MQTT topic."""
     node: str = Field(default="node", pattern=_TOPIC_LEVEL)
     """Unit name, unique within the site; a level of every MQTT topic."""
+    texts: str = "en"
+    """Sentences for people: name of a shipped language or path of a file of texts."""
 
 
 class MountSettings(Table):
@@ -134,8 +136,6 @@ class StoreSettings(Table):
 
     path: Path = Path("/var/lib/appliance/events.db")
     """SQLite file where the sensor and the publisher meet."""
-
-
     hash_chain: bool = False
     """Bind every new row to all before it, so that `appliance events verify` names the first that was altered; once begun in a file it goes on."""
 
@@ -161,6 +161,8 @@ class RetentionSettings(Table):
     """Below this much free disk (at most a fifth of it) clips go, then tracks, then copies of the event log."""
     reserve_mb: int = Field(default=8, ge=0)
     """Disk held back for alerts (at most a tenth of it), half of it inside the event log; below that half detections go too."""
+
+
 class MqttSettings(Table):
     """[mqtt]: the broker."""
 
@@ -192,6 +194,43 @@ class MqttSettings(Table):
     """The broker waits this long before it says `offline`, so that a blip is no outage."""
 
 
+class CommandSettings(Table):
+    """[commands]: what may be asked of the unit over MQTT 5; nothing, unless it is named here."""
+
+    allow: tuple[CommandName, ...] = ()
+    """Commands that are carried out; empty: the unit does not even listen for any."""
+    per_minute: int = Field(default=30, ge=1, le=600)
+    """Commands carried out within a minute; more are refused."""
+    mute_max_s: int = Field(default=3600, ge=1, le=7 * 24 * 3600)
+    """Longest mute."""
+    threshold_min: float = Field(default=0.2, gt=0.0, lt=1.0)
+    """Lowest threshold that may be asked for …"""
+    threshold_max: float = Field(default=0.9, gt=0.0, lt=1.0)
+    """… and the highest."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CommandSettings":
+        if self.threshold_min > self.threshold_max:
+            raise ValueError("threshold_min must not be above threshold_max")
+        return self
+
+
+class MetricsSettings(Table):
+    """[metrics]: Prometheus."""
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """TCP port on 127.0.0.1 where the publisher answers; empty: off."""
+
+
+class HomeAssistantSettings(Table):
+    """[home_assistant]: discovery over MQTT."""
+
+    enabled: bool = False
+    """Publish the retained messages from which Home Assistant makes this unit's entities."""
+    prefix: str = Field(default="homeassistant", pattern=_TOPIC_LEVEL)
+    """Discovery prefix, as Home Assistant's MQTT integration is set to."""
+
+
 class SiteSettings(Table):
     """The whole site file."""
 
@@ -206,7 +245,17 @@ class SiteSettings(Table):
     policy: dict[str, ClassPolicy] = {}
     """Per class; a class that is not named here keeps `events.policy.DEFAULT_POLICIES`."""
     store: StoreSettings = StoreSettings()
+    retention: RetentionSettings = RetentionSettings()
     mqtt: MqttSettings = MqttSettings()
+    commands: CommandSettings = CommandSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    home_assistant: HomeAssistantSettings = HomeAssistantSettings()
+
+    @model_validator(mode="after")
+    def _commands_can_be_answered(self) -> "SiteSettings":
+        if self.commands.allow and self.mqtt.protocol != "5.0":
+            raise ValueError('[commands] allow: needs [mqtt] protocol = "5.0", which knows where to send an answer')
+        return self
 
 
 def load_site(path: Path) -> SiteSettings:
@@ -224,4 +273,3 @@ def load_site(path: Path) -> SiteSettings:
         return SiteSettings.model_validate(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {one_line(error, SiteSettings)}") from None
-    retention: RetentionSettings = RetentionSettings()

@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ import sdnotify
 
 from appliance.config import SiteSettings
 from appliance.errors import ApplianceError, BrokerError, StoreError
+from appliance.publish.commands import Commands
 from appliance.publish.connector import Connector
 from appliance.publish.credentials import client_id
 from appliance.publish.drain import Drain
-from appliance.publish.presence import Presence, last_will
+from appliance.publish.home_assistant import discovery
+from appliance.publish.metrics import Metrics, MetricsServer
+from appliance.publish.presence import Presence, assess, last_will
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
-from appliance.types import StateKey, UnitState
+from appliance.store.commands import CommandLog
+from appliance.types import Adjustments, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
 
@@ -33,43 +38,111 @@ _SAY_AGAIN_S = 600.0
 def run_publisher(settings: SiteSettings, stop: threading.Event) -> None:
     """Publish until `stop` is set. A broker or a store that fails is waited for; the log says so, at a bounded rate.
 
-    Raises `ConfigError` where password, certificates or names are wrong, and `StoreError` where the event log cannot
+    Raises `ConfigError` where password, certificates, names or ports are wrong, and `StoreError` where the event log cannot
     be opened at the start.
     """
-    topics = UnitTopics(settings.unit.site, settings.unit.node)
-    connector = Connector(settings.mqtt, client_id=client_id(settings.unit), will=last_will(settings.unit, topics))
-    presence = Presence(settings.unit, connector, topics)
-    systemd = sdnotify.SystemdNotifier()
-    complaints = _Complaints()
-    states: dict[StateKey, UnitState] = {}
-    presence_due_s = 0.0
-    with _Store(settings.store.path) as store:
-        drain = Drain(store.outbox, connector, topics, settings.mqtt.alert_expiry_s)
+    with contextlib.ExitStack() as open_:
+        publisher = _Publisher(settings, open_.enter_context(_Store(settings.store.path)))
+        if settings.metrics.port is not None:
+            open_.enter_context(MetricsServer(publisher.metrics, settings.metrics.port))
+        publisher.run(stop)
+
+
+class _Publisher:
+    """The parts of the process, and their turns."""
+
+    def __init__(self, settings: SiteSettings, store: "_Store") -> None:
+        unit, self._settings = settings.unit, settings
+        self._store = store
+        self._topics = UnitTopics(unit.site, unit.node)
+        self._connector = Connector(
+            settings.mqtt,
+            client_id=client_id(unit),
+            will=last_will(unit, self._topics),
+            subscribe=self._topics.commands if settings.commands.allow else None,
+        )
+        announcements = discovery(unit, settings.home_assistant, self._topics)
+        self._presence = Presence(unit, self._connector, self._topics, announcements)
+        self._commands = Commands(unit, settings.commands, self._connector, self._topics)
+        self._drain = self._new_drain()
+        self._states: dict[StateKey, UnitState] = {}
+        self._adjustments = Adjustments()
+        self._presence_due_s = 0.0
+        self.metrics = Metrics()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set, or a command wants this process to start anew."""
+        connector, log_path = self._connector, self._settings.store.path
+        systemd = sdnotify.SystemdNotifier()
+        complaints = _Complaints()
         systemd.notify("READY=1")
-        while not stop.is_set():
+        while not stop.is_set() and not self._commands.restart_wanted:
             systemd.notify("WATCHDOG=1")
             try:
                 connector.step(_POLL_S)
-                if time.monotonic() >= presence_due_s:
-                    if store.was_replaced():
-                        store.open()
-                        drain = Drain(store.outbox, connector, topics, settings.mqtt.alert_expiry_s)
-                    states = store.log.states()
-                    presence.step(states, [], store.health)
-                    presence_due_s = time.monotonic() + _PRESENCE_PERIOD_S
-                drain.step()
+                # Before status says that the unit is there: from then on nothing is left out.
+                self._drain.begin()
+                if time.monotonic() >= self._presence_due_s:
+                    self._look()
+                    self._presence_due_s = time.monotonic() + _PRESENCE_PERIOD_S
+                self._drain.step()
+                self._commands.step(self._store.commands, _classes(self._states))
             except BrokerError as error:
-                complaints.add(error, f"next attempt in {connector.wait_s:.1f} s; events wait in {settings.store.path}")
+                complaints.add(error, f"next attempt in {connector.wait_s:.1f} s; events wait in {log_path}")
             except StoreError as error:
                 complaints.add(error, "trying again")
                 with contextlib.suppress(BrokerError):
-                    presence.step(states, [str(error)], dict)
+                    self._presence.step(self._states, self._adjustments, [str(error)], dict)
                 stop.wait(_STORE_RETRY_S)
             else:
                 if connector.connected:
                     complaints.over(f"MQTT broker {connector.broker}: connected")
         systemd.notify("STOPPING=1")
-        _leave(connector, drain, presence)
+        _leave(connector, self._drain, self._presence)
+
+    def _look(self) -> None:
+        """Read what the sensor and the operators have said, and say it."""
+        if self._store.was_replaced():
+            self._store.open()
+            self._drain = self._new_drain()
+        self._states = self._store.log.states()
+        self._adjustments = self._store.commands.adjustments()
+        self._presence.step(self._states, self._adjustments, [], self._health)
+        if self._settings.metrics.port is not None:
+            self._measure()
+
+    def _health(self) -> dict[str, Any]:
+        """What `health` says of the publisher."""
+        commands = {"accepted": self._commands.accepted, "rejected": dict(self._commands.rejected)}
+        return {**self._store.health(), "commands": commands}
+
+    def _measure(self) -> None:
+        sensor, health = self._states.get("sensor"), self._states.get("health")
+        own = self._store.health()
+        self.metrics.set(
+            state=assess(sensor)[0],
+            sensor=sensor.value if sensor else None,
+            health=health.value if health else None,
+            sensor_age_s=sensor.age_s if sensor else None,
+            outbox=own["outbox"],
+            disk_free_bytes=own["disk_free_bytes"],
+            connected=self._connector.connected,
+            connections=self._connector.connections,
+            mutes=len(self._adjustments.mutes),
+            accepted=self._commands.accepted,
+            rejected=self._commands.rejected.copy(),
+        )
+
+    def _new_drain(self) -> Drain:
+        return Drain(self._store.outbox, self._connector, self._topics, self._settings.mqtt.alert_expiry_s)
+
+
+def _classes(states: Mapping[StateKey, UnitState]) -> list[str] | None:
+    """The classes of the model that the sensor runs; None where it has not said."""
+    config = states.get("config")
+    model = config.value.get("model") if config and isinstance(config.value, dict) else None
+    classes = model.get("classes") if isinstance(model, dict) else None
+    return [str(name) for name in classes] if isinstance(classes, list) else None
 
 
 class _Store:
@@ -85,9 +158,11 @@ class _Store:
         with contextlib.ExitStack() as opening:
             outbox = opening.enter_context(Outbox(self._path))
             log = opening.enter_context(EventLog(self._path))
+            commands = opening.enter_context(CommandLog(self._path))
             self._opened.close()
             self._opened = opening.pop_all()
-        self.outbox, self.log, self._inode = outbox, log, self._path.stat().st_ino
+        self.outbox, self.log, self.commands = outbox, log, commands
+        self._inode = self._path.stat().st_ino
 
     def was_replaced(self) -> bool:
         """True where the path leads to another file now, or to none."""

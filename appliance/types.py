@@ -1,6 +1,6 @@
 """What flows through the appliance, stage by stage. Frozen, slotted; each field has a sentence with shape and unit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +15,17 @@ Severity = Literal["detection", "alert"]
 ClockQuality = Literal["synchronised", "unsynchronised", "replay"]
 MessageKind = Literal["events", "alerts"]
 MessageOutcome = Literal["delivered", "superseded", "expired"]
+CommandName = Literal["acknowledge", "mute", "unmute", "threshold", "selftest", "clip", "restart"]
+CommandError = Literal[
+    "malformed",
+    "unknown_command",
+    "not_allowed",
+    "no_expiry",
+    "rate_limited",
+    "out_of_limits",
+    "not_found",
+    "unavailable",
+]
 
 # What the sensor tells the publisher through the event log. `sensor` is its heartbeat, at least every 10 s:
 # {"hearing": bool, "faults": [a sentence each]}; `health` and `config` are passed on under the topics of these names.
@@ -187,3 +198,92 @@ class UnitState:
     """Whatever JSON holds; see `StateKey`."""
     age_s: float
     """Seconds since it was said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What somebody asked of the unit, as it is logged, whether it was carried out or not."""
+
+    name: str
+    """Last level of its topic, cut to what a name may be."""
+    command_id: str | None
+    """The asker's own id for it, by which a repeat is known; None where it could not be read."""
+    asked_by: str | None
+    """Who says to have asked; None where it could not be read."""
+    request: str
+    """The payload, or its beginning where it is none of ours."""
+    response_topic: str
+    """Where the answer goes."""
+    correlation: bytes | None
+    """Comes back with the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer that waits to be sent."""
+
+    row: int
+    """Key in the log of commands."""
+    response_topic: str
+    """Where it goes."""
+    correlation: bytes | None
+    """What the asker gave to know it by."""
+    payload: str
+    """JSON, as `wire` wrote it."""
+    age_s: float
+    """Seconds since the command came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command that the sensor has to carry out and answer."""
+
+    row: int
+    """Key in the log of commands."""
+    name: str
+    """What to do."""
+    command_id: str | None
+    """The asker's own id for it."""
+    age_s: float
+    """Seconds since the command came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """What somebody does not want to be alerted of for a while."""
+
+    mute_id: int
+    """By which it can be ended early."""
+    class_label: str | None
+    """Only this class; None: any."""
+    from_deg: float | None
+    """Only true bearings from here …"""
+    to_deg: float | None
+    """… clockwise to here; None: all around."""
+    asked_by: str
+    """Who asked for it."""
+    until_utc_ns: int
+    """UTC at which it ends, for people; a clock that is set meanwhile does not move the end."""
+    left_s: float
+    """Seconds until it ends."""
+
+    def covers(self, class_label: str, bearing_true_deg: float) -> bool:
+        """True where it speaks of this class and bearing."""
+        if self.class_label not in (None, class_label):
+            return False
+        if self.from_deg is None or self.to_deg is None:
+            return True
+        width_deg = self.to_deg - self.from_deg
+        return (bearing_true_deg - self.from_deg) % 360.0 <= (width_deg if width_deg > 0.0 else width_deg + 360.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustments:
+    """What operators have changed and what therefore holds now, whatever is restarted."""
+
+    mutes: tuple[Mute, ...] = ()
+    """Those that have not ended, oldest first."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Class → threshold in place of the site file's."""
+    acknowledged: tuple[tuple[str, str, int], ...] = ()
+    """(event_id, who, UTC nanoseconds) of the latest acknowledgements, newest first."""

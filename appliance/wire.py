@@ -1,4 +1,4 @@
-"""Event ↔ JSON, as it is logged, published and printed. The contract is `schemas/event.v1.json`.
+"""Event ↔ JSON, as it is logged, published and printed, and answers to commands. The contract is `schemas/event.v1.json`.
 
 Nothing is rounded on the way: floats keep their shortest exact form and times their nanoseconds, so that
 `event_from_json(event_to_json(event)) == event`. Only `text`, the sentence for a person, is rounded.
@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from appliance.errors import WireError
 from appliance.texts import Texts, load_texts
-from appliance.types import Event
+from appliance.types import CommandError, Event
 
 EVENT_SCHEMA = "acoustic.event.v1"
+COMMAND_SCHEMA = "acoustic.command.v1"
+ANSWER_SCHEMA = "acoustic.answer.v1"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII | re.IGNORECASE)
@@ -102,6 +104,33 @@ def event_text(event: Event, texts: Texts | None = None) -> str:
         "node": event.node,
     }
     return (texts or load_texts("en")).event_text(event.state, event.class_label, words)
+
+
+def answer_to_json(
+    *,
+    site: str,
+    node: str,
+    command: str,
+    command_id: str | None,
+    utc_ns: int,
+    text: str,
+    error: CommandError | None = None,
+    result: dict[str, Any] | None = None,
+) -> str:
+    """What a unit answers to a command, as `schemas/answer.v1.json` says; it was carried out where `error` is None."""
+    answer = {
+        "schema": ANSWER_SCHEMA,
+        "site": site,
+        "node": node,
+        "time": utc_text(utc_ns),
+        "command": command,
+        "id": command_id,
+        "ok": error is None,
+        "error": error,
+        "text": text,
+        "result": result,
+    }
+    return json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def utc_text(utc_ns: int) -> str:

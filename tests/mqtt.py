@@ -1,6 +1,8 @@
 """A real Mosquitto on loopback, and a subscriber that holds every message against its schema."""
 
+import functools
 import json
+import re
 import shutil
 import signal
 import socket
@@ -8,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,40 +94,70 @@ class Received:
     content_type: str | None = None
     user_properties: dict[str, str] = field(default_factory=dict)
     expiry_s: int | None = None
+    correlation: bytes | None = None
+
+
+def check_contract(topic: str, payload: dict[str, Any]) -> None:
+    """The message is of its schema, and AsyncAPI's document has it on that topic; raises where not."""
+    channel = channel_of(topic)
+    assert channel is not None, "no such channel in asyncapi.json"
+    allowed = [message["payload"]["schema"]["$ref"] for message in channel["messages"].values()]
+    name = payload["schema"].removeprefix("acoustic.")
+    assert f"{name}.json" in [reference.partition("#")[0] for reference in allowed], f"{name} is not for this topic"
+    validator(name).validate(payload)
+
+
+@functools.cache
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    """Of a schema of the package, formats included."""
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    return jsonschema.Draft202012Validator(wire.load_schema(name), format_checker=checker)
+
+
+@functools.cache
+def channel_of(topic: str) -> dict[str, Any] | None:
+    """The channel of AsyncAPI's document that has this topic, its messages written out."""
+    document = wire.load_schema("asyncapi")
+    for channel in document["channels"].values():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", channel["address"]), topic):
+            messages = document["components"]["messages"]
+            named = {name: messages[each["$ref"].rpartition("/")[2]] for name, each in channel["messages"].items()}
+            return {**channel, "messages": named}
+    return None
 
 
 class Subscriber:
     """Receives everything below `acoustic/`, over outages too, and refuses what breaks the contract."""
 
     def __init__(self, port: int, name: str = "operator", protocol: Literal["5.0", "3.1.1"] = "5.0") -> None:
+        v5 = protocol == "5.0"
         self._messages: list[Received] = []
         self._faults: list[str] = []
         self._subscribed = threading.Event()
-        v5 = protocol == "5.0"
-        self._client = Client(
+        self.client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=name,
             clean_session=None if v5 else False,
             protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
         )
-        self._client.on_connect = lambda client, *_: client.subscribe("acoustic/#", qos=1)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = lambda _client, _userdata, message: self._receive(message)
+        self.client.on_connect = lambda client, *_: client.subscribe("acoustic/#", qos=1)
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_message = lambda _client, _userdata, message: self._receive(message)
         if v5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = 3600
-            self._client.connect("127.0.0.1", port, clean_start=False, properties=properties)
+            self.client.connect("127.0.0.1", port, clean_start=False, properties=properties)
         else:
-            self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
+            self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
         wait_until(self._subscribed.is_set, "subscribed")
 
     def __enter__(self) -> "Subscriber":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
+        self.client.disconnect()
+        self.client.loop_stop()
 
     def on(self, *levels: str) -> list[Received]:
         """What came on topics whose levels after the unit begin so: `on("events")`, `on("status")`."""
@@ -138,22 +170,25 @@ class Subscriber:
         return said[-1].payload if said else None
 
     def _receive(self, message: MQTTMessage) -> None:
+        properties = message.properties
+        received = Received(
+            message.topic,
+            {},
+            message.retain,
+            getattr(properties, "ContentType", None),
+            dict(getattr(properties, "UserProperty", [])),
+            getattr(properties, "MessageExpiryInterval", None),
+            getattr(properties, "CorrelationData", None),
+        )
+        if message.topic.split("/")[4] == "cmd":
+            return  # what tests send to a unit is often meant to be wrong
         try:
             payload = json.loads(message.payload)
-            name = payload["schema"].removeprefix("acoustic.")
-            checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-            jsonschema.Draft202012Validator(wire.load_schema(name), format_checker=checker).validate(payload)
-        except (ValueError, KeyError, OSError, jsonschema.ValidationError) as error:
+            # A unit that speaks MQTT 3.1.1 has no properties; one that speaks 5 has them all.
+            spoken5 = received.content_type is not None
+            assert not spoken5 or received.user_properties.get("schema") == payload["schema"], "user property `schema`"
+            check_contract(message.topic, payload)
+        except (ValueError, KeyError, OSError, AssertionError, jsonschema.ValidationError) as error:
             self._faults.append(f"{message.topic}: {error}")
             return
-        properties = message.properties
-        self._messages.append(
-            Received(
-                message.topic,
-                payload,
-                message.retain,
-                getattr(properties, "ContentType", None),
-                dict(getattr(properties, "UserProperty", [])),
-                getattr(properties, "MessageExpiryInterval", None),
-            )
-        )
+        self._messages.append(replace(received, payload=payload))

@@ -37,7 +37,7 @@ def keys(model: type[BaseModel], table: str = "") -> Iterator[tuple[str, str, An
 
 def as_documented(default: Any) -> str:
     """A default as the README writes it: TOML, or `empty` where the key is left out."""
-    if default is None or default == "":
+    if default is None or default in ("", ()):
         return "empty"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

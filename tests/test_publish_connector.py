@@ -24,7 +24,12 @@ from appliance.publish.topics import UnitTopics
 UNIT = UnitSettings(site="north", node="mast-1")
 TOPICS = UnitTopics(UNIT.site, UNIT.node)
 STATUS = {"schema": "acoustic.status.v1", "site": "north", "node": "mast-1"}
-ONLINE = Outgoing(TOPICS.status, json.dumps(STATUS | {"state": "online", "reasons": []}), retain=True)
+ONLINE = Outgoing(
+    TOPICS.status,
+    json.dumps(STATUS | {"state": "online", "reasons": []}),
+    (("schema", "acoustic.status.v1"),),
+    retain=True,
+)
 
 
 def connector_to(port: int, jitter: Callable[[float, float], float] = lambda low, _high: low, **mqtt: Any) -> Connector:
@@ -110,7 +115,8 @@ def test_last_will_is_not_published_after_a_goodbye(broker: Broker) -> None:
         # A second unit's message comes after whatever the broker still had to say about the first.
         again = connector_to(broker.port)
         connect(again)
-        again.publish(Outgoing(TOPICS.status, json.dumps(STATUS | {"state": "degraded", "reasons": ["marker"]})))
+        marker = json.dumps(STATUS | {"state": "degraded", "reasons": ["marker"]})
+        again.publish(Outgoing(TOPICS.status, marker, ONLINE.properties))
         again.flush(10)
         wait_until(lambda: (subscriber.status() or {}).get("reasons") == ["marker"], "marker")
         again.close()

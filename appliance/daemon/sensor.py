@@ -13,7 +13,9 @@ from appliance.audio.live import LiveSource
 from appliance.audio.open import open_capture
 from appliance.audio.source import AudioSource
 from appliance.config import SiteSettings
+from appliance.daemon.controls import Controls, MutingSink
 from appliance.daemon.heartbeat import Heartbeat
+from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
 from appliance.errors import ApplianceError, DeviceError, StoreError
 from appliance.events import random_ulids
@@ -52,8 +54,11 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 settings, geometry, model, ulids=random_ulids(), clock=clock_quality, site_file=site_file
             )
             log.set_state("config", _description(settings, geometry, model))
-            with open_capture(settings.capture, geometry) as source:
-                summary = serve(source, stages, log, stop)
+            controls = Controls(
+                settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log)], stop.set
+            )
+            with controls, open_capture(settings.capture, geometry) as source:
+                summary = serve(source, stages, log, stop, controls)
         except ApplianceError as error:
             _farewell(log, str(error))
             raise
@@ -61,7 +66,9 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
     _LOG.info("stopped after %.0f s of audio with %d gaps, %d events", summary.audio_s, summary.gaps, summary.events)
 
 
-def serve(source: AudioSource, stages: Stages, log: EventLog, stop: threading.Event) -> PipelineSummary:
+def serve(
+    source: AudioSource, stages: Stages, log: EventLog, stop: threading.Event, controls: Controls
+) -> PipelineSummary:
     """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog and a patient sink."""
     sink = PatientSink(log)
     over = threading.Event()
@@ -87,8 +94,8 @@ def serve(source: AudioSource, stages: Stages, log: EventLog, stop: threading.Ev
                 stages.model,
                 stages.tracker,
                 stages.policy,
-                sink,
-                observers=(sink, heartbeat),
+                MutingSink(sink, controls),
+                observers=(sink, controls, heartbeat),
             )
         finally:
             over.set()

@@ -58,11 +58,16 @@ def policies_for(
     return {name: _changed(name, thresholds.get(name), changes.get(name)) for name in classes}
 
 
+def at_threshold(policy: ClassPolicy, threshold: float) -> ClassPolicy:
+    """The policy at another threshold; its release stays below."""
+    release = min(policy.release, _RELEASE_SHARE * threshold)
+    return policy.model_copy(update={"threshold": threshold, "release": release})
+
+
 def _changed(name: str, threshold: float | None, change: ClassPolicy | None) -> ClassPolicy:
     default = DEFAULT_POLICIES.get(name, ClassPolicy())
     if threshold is not None:
-        release = min(default.release, _RELEASE_SHARE * threshold)
-        default = default.model_copy(update={"threshold": threshold, "release": release})
+        default = at_threshold(default, threshold)
     if change is None:
         return default
     keys = {key: getattr(change, key) for key in change.model_fields_set}

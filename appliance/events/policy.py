@@ -9,6 +9,7 @@ from appliance.config import ClassPolicy, MountSettings, UnitSettings
 from appliance.events.announce import Announcer
 from appliance.events.evidence import Evidence
 from appliance.events.lifecycle import OpenEvent
+from appliance.events.policies import at_threshold
 from appliance.events.ulids import UlidFactory
 from appliance.types import ClockQuality, Direction, Event, Track
 
@@ -59,6 +60,7 @@ class EventPolicy:
         """(class, cause) → tracks that never became an event: below_threshold, not_confirmed, cooldown or duplicate."""
         self._classes = tuple(classes)
         self._policies = [policies[name] for name in classes]
+        self._site_policies = tuple(self._policies)
         self._announcer = Announcer(unit, mount, ulids, clock)
         self._cases: dict[int, _Case] = {}
         self._cooldowns: list[_Cooldown] = []
@@ -70,6 +72,17 @@ class EventPolicy:
     def open_events(self) -> list[Event]:
         """Latest state of each event that has not ended, oldest track first."""
         return [case.event.latest for case in self._cases.values() if case.event is not None]
+
+    def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Put these in place of what the policies came with; a class that is not named has its own again.
+
+        Evidence that was gathered counts on; an open event ends as it began.
+        """
+        # In place: the evidence of each track looks at this list.
+        self._policies[:] = [
+            at_threshold(policy, thresholds[name]) if name in thresholds else policy
+            for name, policy in zip(self._classes, self._site_policies, strict=True)
+        ]
 
     def decide(self, tracks: Iterable[Track], now_utc_ns: int, *, after_gap: bool = False) -> list[Event]:
         """State changes that the frame brings; what changes and ends comes before what begins.

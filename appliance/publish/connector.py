@@ -4,15 +4,17 @@ paho keeps nothing across connections: each attempt has a fresh client, and what
 from the outbox. Its own reconnecting has no jitter and its queue is lost with the process, so neither is used.
 """
 
+import logging
 import random
 import ssl
 import struct
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from paho.mqtt import MQTTException
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -20,15 +22,27 @@ from paho.mqtt.reasoncodes import ReasonCode
 from appliance.config import MqttSettings
 from appliance.errors import BrokerError
 from appliance.publish.credentials import read_password, tls_context
-from appliance.publish.packets import Outgoing, connect_properties, publish_properties, refusal, will_properties
+from appliance.publish.packets import (
+    Incoming,
+    Outgoing,
+    connect_properties,
+    incoming,
+    publish_properties,
+    refusal,
+    subscription,
+    will_properties,
+)
+
+_LOG = logging.getLogger(__name__)
 
 # What paho lets through where the network fails or the other side is no MQTT broker.
-_FOREIGN = (OSError, ValueError, IndexError, struct.error, MQTTException)
+_FOREIGN = (OSError, ValueError, LookupError, TypeError, AssertionError, struct.error, MQTTException)
 
 _CONNECT_TIMEOUT_S = 10.0
 _MAX_IN_FLIGHT = 20
 # A connection that lasts less than this counts as a failure: two units that evict each other must slow down.
 _STABLE_S = 10.0
+_MAX_RECEIVED = 64
 
 
 class Connector:
@@ -40,13 +54,18 @@ class Connector:
         *,
         client_id: str,
         will: Outgoing,
+        subscribe: str | None = None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """Reads password and certificates, connects nowhere yet; raises `ConfigError`."""
+        """Reads password and certificates, connects nowhere yet; raises `ConfigError`.
+
+        `subscribe` is a filter of topics to listen to on each connection (MQTT 5 only).
+        """
         self._mqtt = mqtt
         self._mqtt5 = mqtt.protocol == "5.0"
         self._client_id = client_id
         self._will = will
+        self._subscribe = subscribe if self._mqtt5 else None
         self._jitter = jitter
         self._password = read_password(mqtt)
         self._tls = tls_context(mqtt)
@@ -58,6 +77,9 @@ class Connector:
         self._window = _MAX_IN_FLIGHT
         self._sent_s: dict[int, float] = {}
         self._acknowledged: list[int] = []
+        self._received: deque[Incoming] = deque()
+        self.overflowed = 0
+        """Messages that were dropped because nobody fetched those before them."""
         self.connected = False
         """The broker has accepted this unit."""
         self.connections = 0
@@ -127,6 +149,16 @@ class Connector:
         taken, self._acknowledged = self._acknowledged, []
         return taken
 
+    def awaits(self, number: int) -> bool:
+        """True where the broker has not taken over what `publish` gave this number on this connection."""
+        return number in self._sent_s
+
+    def received(self) -> list[Incoming]:
+        """What was received since the last call; never more than a few dozen."""
+        received = list(self._received)
+        self._received.clear()
+        return received
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was published is acknowledged; False where it is not, in time."""
         deadline_s = time.monotonic() + timeout_s
@@ -194,12 +226,14 @@ class Connector:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        client.on_subscribe = self._on_subscribe
         return client
 
     def _on_connect(
         self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
-        del client, userdata, flags
+        del userdata, flags
         if reason.is_failure:
             self._refusal = refusal(reason)
             return
@@ -207,6 +241,25 @@ class Connector:
         self.connections += 1
         self._connected_s = time.monotonic()
         self._window = min(_MAX_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _MAX_IN_FLIGHT))
+
+        if self._subscribe is not None:
+            client.subscribe(self._subscribe, options=subscription())
+
+    def _on_subscribe(
+        self, client: Client, userdata: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
+    ) -> None:
+        del client, userdata, mid, properties
+        for reason in reasons:
+            if reason.is_failure:
+                # Alerts matter more than commands: the connection is kept.
+                _LOG.warning("MQTT broker %s: %s: %s", self.broker, self._subscribe, refusal(reason))
+
+    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        del client, userdata
+        if len(self._received) < _MAX_RECEIVED:
+            self._received.append(incoming(message))
+        else:
+            self.overflowed += 1
 
     def _on_disconnect(
         self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None

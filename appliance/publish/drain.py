@@ -45,6 +45,19 @@ class Drain:
         """True where, at the last look, nothing waited and nothing was in flight."""
         return self._drained and not self._in_flight
 
+    def begin(self) -> None:
+        """On a new connection settle updates that are stale; what is committed from then on is sent, each of it.
+
+        Raises `StoreError`; it is done at the next call then.
+        """
+        if not self._connector.connected or self._connector.connections == self._connection:
+            return
+        self._settle_acknowledged()
+        self._in_flight.clear()
+        self._outbox.supersede_updates()
+        self._drained = False
+        self._connection = self._connector.connections
+
     def step(self) -> None:
         """Settle what was acknowledged, then send what there is room for.
 
@@ -54,11 +67,7 @@ class Drain:
         if not self._connector.connected:
             self._in_flight.clear()
             return
-        if self._connector.connections != self._connection:
-            self._connection = self._connector.connections
-            self._in_flight.clear()
-            self._outbox.supersede_updates()
-            self._drained = False
+        self.begin()
         if self._outbox.changed():
             self._drained = False
         room = self._connector.room

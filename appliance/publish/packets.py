@@ -2,12 +2,17 @@
 
 from dataclasses import dataclass
 
+from paho.mqtt.client import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from appliance.publish.topics import Topic
 
+# Nobody has more to say to a unit; a broker of MQTT 5 keeps what is longer to itself.
+MAX_RECEIVED_BYTES = 16 * 1024
+_MAX_TO_RECEIVE = 20
 # For how long the broker keeps the session of a unit that is away.
 _SESSION_EXPIRY_S = 24 * 3600
 
@@ -34,12 +39,34 @@ class Outgoing:
     """Kept by the broker for whoever subscribes later."""
     expiry_s: int | None = None
     """The broker does not deliver it later than this (MQTT 5 only)."""
+    correlation: bytes | None = None
+    """Correlation data of what this answers (MQTT 5 only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message that was received."""
+
+    topic: str
+    """Where it was sent to; empty where that is no text."""
+    payload: bytes
+    """Whatever somebody wrote."""
+    retained: bool
+    """It was not sent now, but kept by the broker."""
+    response_topic: str | None
+    """Where an answer is awaited."""
+    correlation: bytes | None
+    """What the asker wants to know the answer by."""
+    expiry_s: int | None
+    """Seconds that were left of it; None where it was to be kept for ever."""
 
 
 def connect_properties() -> Properties:
-    """Of CONNECT: the session outlives the connection."""
+    """Of CONNECT: the session outlives the connection, and what may come in is bounded."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+    properties.MaximumPacketSize = 2 * MAX_RECEIVED_BYTES
+    properties.ReceiveMaximum = _MAX_TO_RECEIVE
     return properties
 
 
@@ -53,6 +80,28 @@ def will_properties(will: Outgoing, delay_s: int) -> Properties:
     properties = _message_properties(PacketTypes.WILLMESSAGE, will)
     properties.WillDelayInterval = delay_s
     return properties
+
+
+def incoming(message: MQTTMessage) -> Incoming:
+    """What paho received, with nothing of paho's left."""
+    properties = message.properties
+    try:
+        topic = message.topic
+    except UnicodeDecodeError:
+        topic = ""
+    return Incoming(
+        topic,
+        bytes(message.payload),
+        message.retain,
+        getattr(properties, "ResponseTopic", None),
+        getattr(properties, "CorrelationData", None),
+        getattr(properties, "MessageExpiryInterval", None),
+    )
+
+
+def subscription() -> SubscribeOptions:
+    """Options of SUBSCRIBE: what the broker has kept is not wanted."""
+    return SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
 
 
 def refusal(reason: ReasonCode) -> str:
@@ -69,4 +118,6 @@ def _message_properties(packet_type: int, message: Outgoing) -> Properties:
         properties.UserProperty = list(message.properties)
     if message.expiry_s is not None:
         properties.MessageExpiryInterval = message.expiry_s
+    if message.correlation is not None:
+        properties.CorrelationData = message.correlation
     return properties

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from appliance import __version__, wire
@@ -10,7 +10,7 @@ from appliance.config import UnitSettings
 from appliance.publish.connector import Connector
 from appliance.publish.packets import Outgoing
 from appliance.publish.topics import Topic, UnitTopics
-from appliance.types import StateKey, UnitState
+from appliance.types import Adjustments, StateKey, UnitState
 
 StatusState = Literal["online", "degraded", "offline"]
 
@@ -45,7 +45,12 @@ def last_will(unit: UnitSettings, topics: UnitTopics) -> Outgoing:
 class Presence:
     """Publishes the retained topics: on each new connection, when they change, and health every 30 s."""
 
-    def __init__(self, unit: UnitSettings, connector: Connector, topics: UnitTopics) -> None:
+    def __init__(
+        self, unit: UnitSettings, connector: Connector, topics: UnitTopics, announcements: Sequence[Outgoing] = ()
+    ) -> None:
+        """`announcements` are said once on each connection, after status."""
+        self._announcements = announcements
+        self._announced = 0
         self._unit = unit
         self._connector = connector
         self._topics = topics
@@ -54,7 +59,11 @@ class Presence:
         self._health_due_s = 0.0
 
     def step(
-        self, states: Mapping[StateKey, UnitState], faults: list[str], health: Callable[[], dict[str, Any]]
+        self,
+        states: Mapping[StateKey, UnitState],
+        adjustments: Adjustments,
+        faults: list[str],
+        health: Callable[[], dict[str, Any]],
     ) -> None:
         """Say what is new. `faults` and `health` are the publisher's own; `health` is asked only when it is due.
 
@@ -66,10 +75,11 @@ class Presence:
             self._connection = self._connector.connections
             self._said.clear()
             self._health_due_s = 0.0
+            self._announced = 0
         state, reasons = assess(states.get("sensor"))
         if faults:
             state, reasons = "degraded", [*reasons, *faults]
-        self._say(self._topics.status, STATUS_SCHEMA, {"state": state, "reasons": reasons})
+        self._say(self._topics.status, STATUS_SCHEMA, {"state": state, "reasons": reasons, **_adjusted(adjustments)})
         config, sensor = states.get("config"), states.get("health")
         self._say(
             self._topics.config, CONFIG_SCHEMA, {"version": __version__, "sensor": config.value if config else None}
@@ -78,6 +88,9 @@ class Presence:
             self._health_due_s = time.monotonic() + HEALTH_PERIOD_S
             told = {"sensor": sensor.value, "sensor_age_s": sensor.age_s} if sensor else {"sensor": None}
             self._say(self._topics.health, HEALTH_SCHEMA, told | {"publisher": health()})
+        for announcement in self._announcements[self._announced : self._announced + max(0, self._connector.room)]:
+            self._connector.publish(announcement)
+            self._announced += 1
 
     def farewell(self) -> None:
         """Say `offline`, for a stop that was asked for."""
@@ -89,6 +102,28 @@ class Presence:
             return
         self._connector.publish(_outgoing(topic, schema, self._unit, content, {"time": wire.utc_text(time.time_ns())}))
         self._said[topic] = content
+
+
+def _adjusted(adjustments: Adjustments) -> dict[str, Any]:
+    """What operators have changed, as `status` says it."""
+    return {
+        "mutes": [
+            {
+                "mute_id": mute.mute_id,
+                "class": mute.class_label,
+                "from_deg": mute.from_deg,
+                "to_deg": mute.to_deg,
+                "until": wire.utc_text(mute.until_utc_ns),
+                "by": mute.asked_by,
+            }
+            for mute in adjustments.mutes
+        ],
+        "thresholds": adjustments.thresholds,
+        "acknowledged": [
+            {"event_id": event_id, "by": who, "time": wire.utc_text(utc_ns)}
+            for event_id, who, utc_ns in adjustments.acknowledged
+        ],
+    }
 
 
 def _outgoing(

@@ -38,10 +38,23 @@ class UnitTopics:
         self.health = self._unit / "health"
         self.config = self._unit / "config"
         self.alerts = self._unit / "alerts"
+        self.commands = f"{self._unit}/cmd/+"
 
     def event(self, event_id: str) -> Topic:
         """Where the lifecycle of one event goes."""
         return self._unit / "events" / event_id
+
+    def command(self, name: str) -> Topic:
+        """Where a command is sent to."""
+        return self._unit / "cmd" / name
+
+    def answers(self, asker: str) -> Topic:
+        """Where an asker may have answers sent to: nothing that is sent in makes the unit speak anywhere else."""
+        return self._unit / "answers" / asker
+
+    def is_for_answers(self, topic: Topic) -> bool:
+        """True where it is one of `answers`."""
+        return str(topic).startswith(f"{self._unit}/answers/")
 
 
 def _fault(name: str) -> str | None:

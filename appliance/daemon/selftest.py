@@ -1,0 +1,37 @@
+"""Is this unit fit? What the running sensor can say of itself, one line for each part."""
+
+import shutil
+from collections.abc import Iterator
+
+from appliance.config import SiteSettings
+from appliance.errors import ModelError
+from appliance.model.meta import find_model, load_meta
+from appliance.store import EventLog
+from appliance.telemetry import clock_quality
+
+# Enough for weeks of events; the log of a unit that hears much grows by some megabytes a day.
+_LEAST_FREE_BYTES = 64 * 1024 * 1024
+
+
+def checks(settings: SiteSettings, log: EventLog) -> Iterator[tuple[str, bool, str]]:
+    """Name, whether it passed, and a sentence. The answer itself proves that the event log can be written.
+
+    It hears no test sound: that the microphones deliver is no proof that a drone would be heard.
+    """
+    states = log.states()
+    said = states["sensor"].value if "sensor" in states else {"hearing": False, "faults": ["nothing was heard yet"]}
+    yield (
+        "hearing",
+        bool(said["hearing"] and not said["faults"]),
+        "; ".join(said["faults"]) or "audio comes from all microphones",
+    )
+    try:
+        meta = load_meta(find_model(settings.model.file))
+    except ModelError as error:
+        yield "model", False, str(error)
+    else:
+        yield "model", True, f"{meta.name} is whole ({meta.sha256[:12]})"
+    clock = clock_quality()
+    yield "clock", clock == "synchronised", f"UTC is {clock}"
+    free_bytes = shutil.disk_usage(settings.store.path.parent).free
+    yield "disk", free_bytes >= _LEAST_FREE_BYTES, f"{free_bytes / 2**20:.0f} MiB free where the event log lies"
