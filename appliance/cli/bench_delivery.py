@@ -137,10 +137,10 @@ def prove_delivery(folder: Path, *, events: int, kills: int, outages: int, rate_
             wait_until(lambda: deliveries.messages > before, "the publisher goes on")
 
         def outage(draw: random.Random) -> None:
+            before = subscriber.connections
             broker.stop()
             time.sleep(draw.uniform(0.0, _LONGEST_OUTAGE_S))
             broker.start()
-            before = subscriber.connections
             wait_until(lambda: subscriber.connections > before, "the subscriber is back")
 
         write()
