@@ -1,6 +1,7 @@
 """The sensor process: whole, on a real ALSA PCM with a real model and event log; and its parts where they must fail."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -25,7 +26,8 @@ from appliance.errors import StoreError
 from appliance.geometry import load_array
 from appliance.pipeline import Moment
 from appliance.store import EventLog
-from appliance.types import SceneFrame, UnitState
+from appliance.store.commands import CommandLog
+from appliance.types import Command, SceneFrame, UnitState
 
 ARRAY = "tetrahedron_4cm2"
 _CHUNK_S = 0.1
@@ -166,6 +168,32 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
     assert systemd.said[0] == "READY=1"
     assert systemd.said[-1] == "STOPPING=1"
     assert any(said.startswith("STATUS=hearing") for said in systemd.said)
+
+
+def test_commands_reach_the_running_sensor(sensor: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    """A mute turns the next alert into a detection, a self-test is answered, a restart ends it in good order."""
+    db = tmp_path / "events.db"
+    EventLog(db).close()
+    with CommandLog(db) as commands, EventLog(db) as log:
+        commands.carry_out(asked("mute"), lambda effects: str(effects.mute("drone", None, None, 600.0)))
+        until(lambda: bool(list(log.read())))
+        (new, *_) = log.read()
+        assert (new.class_label, new.severity, new.muted) == ("drone", "detection", True)
+        until(lambda: "sensor" in log.states() and log.states()["sensor"].value["hearing"])
+        commands.carry_out(asked("selftest"), lambda _: None)
+        until(lambda: len(commands.unsent()) == 2)
+        checks = json.loads(commands.unsent()[1].payload)["result"]["checks"]
+        assert [check["name"] for check in checks] == ["hearing", "model", "clock", "disk"]
+        assert checks[0]["passed"]
+        assert checks[1]["passed"]
+        commands.carry_out(asked("restart"), lambda _: None)
+        assert sensor.wait(_PATIENCE_S) == 0
+        assert json.loads(commands.unsent()[2].payload)["text"] == "the sensor restarts"
+        assert [event.state for event in log.read()][-1] == "end"
+
+
+def asked(name: str) -> Command:
+    return Command(name, None, "alice", "{}", "acoustic/v1/site/node/answers/desk", None)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def guarded_broker(tmp_path: Path) -> Iterator[int]:
     """Port of a Mosquitto that runs with the shipped ACL and three users."""
     passwords = tmp_path / "passwd"
     passwords.touch(mode=0o600)
-    for name in ("gate", "roof", "command-centre"):
+    for name in ("gate", "roof", "command-centre", "wall"):
         subprocess.run(["mosquitto_passwd", "-b", passwords, name, f"{name}-password"], check=True)
     acl = tmp_path / "acl"
     acl.write_text(EXAMPLE.read_text(encoding="utf-8"), encoding="utf-8")
@@ -121,3 +121,22 @@ def test_the_command_centre_reads_all_and_commands_but_speaks_for_nobody(
     assert centre.received.get(timeout=PATIENCE_S) == ("acoustic/v1/north/gate/events/1", b"1")
     assert centre.received.get(timeout=PATIENCE_S) == ("acoustic/v1/north/roof/events/2", b"2")
     assert centre.publish("acoustic/v1/north/gate/events/3", b"forged") == "Not authorized"
+
+
+def test_a_unit_commands_no_other_and_the_wall_commands_nobody(
+    guarded_broker: int, gate: MqttUser, roof: MqttUser, centre: MqttUser
+) -> None:
+    wall = MqttUser(guarded_broker, "wall")
+    try:
+        roof.subscribe("acoustic/v1/north/roof/cmd/+")
+        assert gate.publish("acoustic/v1/north/roof/cmd/mute", b"forged") == "Not authorized"
+        assert wall.publish("acoustic/v1/north/roof/cmd/mute", b"forged") == "Not authorized"
+        wall.subscribe("acoustic/v1/#")
+        assert centre.publish("acoustic/v1/north/roof/cmd/mute", b"real") == "Success"
+        assert roof.publish("acoustic/v1/north/roof/answers/desk", b"done") == "Success"
+        assert roof.received.get(timeout=PATIENCE_S) == ("acoustic/v1/north/roof/cmd/mute", b"real")
+        heard = [wall.received.get(timeout=PATIENCE_S) for _ in range(2)]
+        assert heard == [("acoustic/v1/north/roof/cmd/mute", b"real"), ("acoustic/v1/north/roof/answers/desk", b"done")]
+        assert roof.received.empty()
+    finally:
+        wall.close()

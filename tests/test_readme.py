@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
@@ -23,9 +23,10 @@ from appliance.config import SiteSettings
 from appliance.events.policies import DEFAULT_POLICIES
 from appliance.geometry import load_array, shipped_arrays
 from appliance.model.meta import find_model, load_meta
+from appliance.publish.requests import read_request
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
-from appliance.types import Event
+from appliance.types import CommandName, Event
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -41,12 +42,10 @@ def section(title: str) -> str:
     return str(text)
 
 
-def rows(title: str) -> list[list[str]]:
-    """The rows of the last table under a heading, without its head; code marks are taken off single words."""
-    table = section(title).rpartition("|---")[2].partition("\n")[2].partition("\n\n")[0]
-    return [
-        [re.sub(r"^`([^`]*)`$", r"\1", cell.strip()) for cell in row.split("|")[1:-1]] for row in table.splitlines()
-    ]
+def rows(title: str, table: int = -1) -> list[list[str]]:
+    """The rows of the last table under a heading, or of another, without its head; code marks are taken off single words."""
+    body = re.split(r"^\|---.*\n", section(title), flags=re.MULTILINE)[1:][table].partition("\n\n")[0]
+    return [[re.sub(r"^`([^`]*)`$", r"\1", cell.strip()) for cell in row.split("|")[1:-1]] for row in body.splitlines()]
 
 
 def words(line: str) -> list[str]:
@@ -135,8 +134,21 @@ def kind_of(field: dict[str, Any]) -> str:
 def test_topics_are_those_of_a_unit() -> None:
     unit = UnitTopics("{site}", "{node}")
     retained = {str(topic): "yes" for topic in (unit.status, unit.health, unit.config)}
-    passing = {str(topic): "no" for topic in (unit.event("{event_id}"), unit.alerts)}
-    assert {row[0]: row[1] for row in rows("Where it is said: MQTT topics")} == retained | passing
+    asked = (unit.command("{name}"), unit.answers("{asker}"))
+    passing = {str(topic): "no" for topic in (unit.event("{event_id}"), unit.alerts, *asked)}
+    told = {row[0]: row[1] for row in rows("Where it is said: MQTT topics", table=0)}
+    assert told == retained | passing
+
+
+def test_commands_are_those_of_the_schema() -> None:
+    forms = wire.load_schema("command.v1")["$defs"]
+    shared = {"schema", "id", "by"}
+    told = {row[0]: re.findall(r"\w+", row[1]) for row in rows("Where it is said: MQTT topics", table=1)}
+    assert told == {
+        name: [key for key in forms[name]["properties"] if key not in shared] for name in get_args(CommandName)
+    }
+    (example,) = re.findall(r"-m '(.*)'", section("Where it is said: MQTT topics"))
+    assert read_request("mute", example.encode()).by == "alice"
 
 
 # --- its commands parse -----------------------------------------------------------------------------------------------

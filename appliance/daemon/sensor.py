@@ -25,6 +25,7 @@ from appliance.pipeline import PipelineSummary, run
 from appliance.stages import Stages, build_stages
 from appliance.store import EventLog
 from appliance.telemetry import clock_quality
+from appliance.texts import load_texts
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
         settings.store.path,
         replace_corrupt=True,
         hash_chain=settings.store.hash_chain,
+        texts=load_texts(settings.unit.texts),
         busy_timeout_s=_BUSY_TIMEOUT_S,
     ) as log:
         try:

@@ -16,6 +16,7 @@ from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction,
 from appliance.store.ladder import with_room
 from appliance.store.quarantine import CorruptError, quarantine
 from appliance.store.stamp import Stamp
+from appliance.texts import Texts
 from appliance.types import Event, EventState, Severity, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class EventLog:
         read_only: bool = False,
         replace_corrupt: bool = False,
         hash_chain: bool = False,
+        texts: Texts | None = None,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         clock: Callable[[], Stamp] = Stamp.now,
     ) -> None:
@@ -46,6 +48,7 @@ class EventLog:
 
         With `replace_corrupt`, for the sensor, a damaged file is moved aside, now or at a later `append`, and a new one
         begun: what is heard next matters more. What waited undelivered is carried over where it can still be read.
+        `texts` words the sentences of what is appended; English where it is left out.
         With `hash_chain` every row from now on is bound to all before it; a chain once begun goes on in any case.
         """
         self.path = path
@@ -53,6 +56,7 @@ class EventLog:
         """A sentence for each time that the file was found corrupt and replaced, and for what a full disk cost."""
         self._replace_corrupt = replace_corrupt
         self._hash_chain = hash_chain
+        self._texts = texts
         self._clock = clock
         self._lock = threading.Lock()
         self._open = functools.partial(
@@ -73,7 +77,7 @@ class EventLog:
         The full lifecycle goes to `events`. To `alerts` goes what opens an alert, and the end of what ever was one.
         Raises `StoreError`; nothing was written then.
         """
-        row = event_row(event, self._clock())
+        row = event_row(event, self._clock(), self._texts)
         with self._lock:
             self._write(lambda: self._insert(event, row))
 
@@ -197,7 +201,7 @@ class EventLog:
         if self._hash_chain:
             self._begin_chain()
         for event in undelivered:
-            self._insert(event, event_row(event, self._clock()))
+            self._insert(event, event_row(event, self._clock(), self._texts))
         self.losses.append(
             f"the event log was corrupt and begun anew; the old one is kept as {kept}, {len(undelivered)} undelivered events were carried over"
         )
@@ -213,10 +217,10 @@ class EventLog:
         return rows
 
 
-def event_row(event: Event, committed: Stamp) -> dict[str, Any]:
+def event_row(event: Event, committed: Stamp, texts: Texts | None = None) -> dict[str, Any]:
     """The columns of `events` for a state change that is committed now."""
     return {name: getattr(event, name) for name in _COLUMNS} | {
-        "payload": wire.event_to_json(event),
+        "payload": wire.event_to_json(event, texts),
         "committed_utc_ns": committed.utc_ns,
         "boot_id": committed.boot_id,
         "boot_ns": committed.boot_ns,
