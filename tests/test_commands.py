@@ -1,6 +1,9 @@
 """Commands over MQTT 5, from a command centre through a real Mosquitto and the publisher process into the event log."""
 
 import json
+import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +12,7 @@ from typing import Any
 import pytest
 from commander import Commander
 from conftest import MakeEvent
-from mqtt import Broker, Subscriber, wait_until
+from mqtt import PATIENCE_S, Broker, Subscriber, wait_until
 from sqlite_utils import Database
 from test_publisher import HEARING, Publisher
 from ulid import ULID
@@ -25,7 +28,7 @@ CONFIG = {"model": {"classes": ["drone", "gunshot"]}}
 
 @pytest.fixture
 def publisher(tmp_path: Path, broker: Broker) -> Iterator[Publisher]:
-    publisher = Publisher(tmp_path, broker.port, "[commands]", ALL, "mute_max_s = 600")
+    publisher = Publisher(tmp_path, broker.port, "[commands]", ALL, "mute_max_s = 1800")
     yield publisher
     publisher.clean()
 
@@ -108,7 +111,7 @@ def test_thresholds_stay_within_limits_and_go_back(desk: Subscriber, commander: 
 
 
 def test_what_is_asked_beyond_the_limits_is_answered_with_why(commander: Commander) -> None:
-    assert commander.ask("mute", **{"class": "drone", "duration_s": 601})["error"] == "out_of_limits"
+    assert commander.ask("mute", **{"class": "drone", "duration_s": 1801})["error"] == "out_of_limits"
     assert commander.ask("mute", duration_s=60)["error"] == "malformed"
     assert commander.ask("mute", **{"class": "drone", "duration": 60})["error"] == "malformed"
     assert commander.ask("mute", from_deg=10, duration_s=60)["error"] == "malformed"
@@ -192,3 +195,19 @@ def test_over_mqtt_3_there_are_none_and_the_site_file_says_so(tmp_path: Path) ->
     site.write_text('[mqtt]\nprotocol = "3.1.1"\n[commands]\nallow = ["mute"]\n')
     with pytest.raises(ConfigError, match=r'\[commands\] allow: needs \[mqtt\] protocol = "5\.0"'):
         load_site(site)
+
+
+def test_the_line_of_the_readme_is_carried_out(broker: Broker, desk: Subscriber) -> None:
+    """By Mosquitto's own client, as an operator would paste it."""
+    del desk
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^mosquitto_rr (?:.*\\\n)*.*$", readme, re.M)
+    program, *arguments = shlex.split(line.replace("\\\n", " "))
+    run = subprocess.run(
+        [program, "-h", "127.0.0.1", "-p", str(broker.port), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    answer = json.loads(run.stdout)
+    assert (answer["ok"], answer["id"]) == (True, "desk-0001")

@@ -73,6 +73,11 @@ def mute(
     return ids[0]
 
 
+def threshold(effects: Effects, value: float | None) -> str:
+    effects.set_threshold("drone", value)
+    return "{}"
+
+
 def alerts(path: Path) -> list[str]:
     """State of each message that goes to `alerts`, in order."""
     with Outbox(path) as outbox:
@@ -196,14 +201,14 @@ def test_a_mute_that_was_read_ends_although_the_log_cannot_be_read_any_more(
 def test_thresholds_are_applied_between_two_frames_and_survive_a_restart(event_log: EventLog) -> None:
     policy = Policy()
     with CommandLog(event_log.path) as log:
-        log.carry_out(asked("threshold"), lambda effects: str(effects.set_threshold("drone", 0.7)))
+        log.carry_out(asked("threshold"), lambda effects: threshold(effects, 0.7))
     for _ in range(2):
         with controls(event_log.path, policy=policy) as following:
             assert policy.thresholds in (None, {"drone": 0.7})
             following.frame(moment(-50.0))
             assert policy.thresholds == {"drone": 0.7}
     with CommandLog(event_log.path) as log:
-        log.carry_out(asked("threshold"), lambda effects: str(effects.set_threshold("drone", None)))
+        log.carry_out(asked("threshold"), lambda effects: threshold(effects, None))
         assert log.adjustments().thresholds == {}
 
 

@@ -146,7 +146,7 @@ class HomeAssistant:
         self._client = Client(CallbackAPIVersion.VERSION2)
         self._client.on_connect = lambda client, *_: client.subscribe("homeassistant/#", qos=1)
         self._client.on_message = lambda _client, _userdata, message: self._keep(
-            message.topic, message.payload, message.retain
+            message.topic, bytes(message.payload), message.retain
         )
         self._client.connect("127.0.0.1", port)
         self._client.loop_start()

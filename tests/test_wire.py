@@ -70,21 +70,6 @@ def test_a_message_of_the_first_release_is_read(make_event: MakeEvent) -> None:
     assert wire.event_from_json(json.dumps(message)) == event
 
 
-def test_contract_of_version_1_keeps_its_keys_and_types() -> None:
-    """A consumer in the field reads these. Changing a line here means a new version of the schema."""
-    properties = SCHEMA["properties"]
-    numbers = ["confidence", "azimuth_deg", "elevation_deg", "bearing_true_deg", "bearing_sigma_deg"]
-    assert {properties[key]["type"] for key in numbers} == {"number"}
-    assert {properties[key]["type"] for key in ("track_id", "sequence")} == {"integer"}
-    assert {properties[key]["type"] for key in ("elevation_valid", "after_gap")} == {"boolean"}
-    assert {properties[key]["type"] for key in ("event_id", "class", "text", "id", "source")} == {"string"}
-    assert {properties[key]["$ref"] for key in ("time", "onset_time")} == {"#/$defs/utc"}
-    assert {properties[key]["$ref"] for key in ("site", "node")} == {"#/$defs/level"}
-    assert properties["state"]["enum"] == ["new", "update", "end"]
-    assert properties["severity"]["enum"] == ["detection", "alert"]
-    assert properties["clock"]["enum"] == ["synchronised", "unsynchronised", "replay"]
-
-
 @pytest.mark.parametrize("key", SCHEMA["required"])
 def test_schema_refuses_a_message_without_a_required_key(make_event: MakeEvent, key: str) -> None:
     message = wire.event_to_dict(make_event())

@@ -19,12 +19,8 @@ def checks(settings: SiteSettings, log: EventLog) -> Iterator[tuple[str, bool, s
     It hears no test sound: that the microphones deliver is no proof that a drone would be heard.
     """
     states = log.states()
-    said = states["sensor"].value if "sensor" in states else {"hearing": False, "faults": ["nothing was heard yet"]}
-    yield (
-        "hearing",
-        bool(said["hearing"] and not said["faults"]),
-        "; ".join(said["faults"]) or "audio comes from all microphones",
-    )
+    faults: list[str] = states["sensor"].value["faults"] if "sensor" in states else ["nothing was heard yet"]
+    yield "hearing", not faults, "; ".join(faults) or "audio comes from all microphones"
     try:
         meta = load_meta(find_model(settings.model.file))
     except ModelError as error:
