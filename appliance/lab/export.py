@@ -26,7 +26,7 @@ class StepGraph(nn.Module):
         super().__init__()
         self.network = network
         self.state_names = list(network.initial_state())
-        self.output_names = ["mask", "activity", "class_probs", "doa", "doa_sigma_deg"]
+        self.output_names = ["mask", "activity", "class_probs", "doa", "doa_sigma_deg", "scene_embedding"]
 
     def forward(self, features: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Outputs in the order of `output_names`, then the next states in the order of `state_names`."""
@@ -37,6 +37,7 @@ class StepGraph(nn.Module):
             torch.softmax(out["class_logits"], dim=3)[:, :, 0],
             out["doa"][:, :, 0],
             (180.0 / math.pi) * torch.exp(out["doa_log_sigma"].clamp(-5.0, 1.5))[:, :, 0],
+            out["scene_embedding"][:, :, 0],
             *(new_state[name] for name in self.state_names),
         )
 

@@ -146,7 +146,8 @@ class DeepAsaEdge(nn.Module):
     T is a multiple of 5. Outputs, with L = T / 5 label frames and J object slots:
     `mask_logits` (N, J + 1, T, bands), `activity_logits` (N, J, L), `class_logits` (N, J, L, C + 1),
     `doa` (N, J, L, 3) unit vectors, `doa_log_sigma` (N, J, L), natural logarithm of the expected error in radians;
-    in training also `sound_logits` (N, L, sounds).
+    `scene_embedding` (N, 2·width, L), from which every sound of the scene is named; in training also `sound_logits`
+    (N, L, sounds).
     """
 
     def __init__(self, settings: NetworkSettings) -> None:
@@ -225,8 +226,9 @@ class DeepAsaEdge(nn.Module):
             "doa": direction.reshape(shape).permute(0, 1, 3, 2),
             "doa_log_sigma": doa[:, 4].reshape(n, s.objects, labels),
         }
+        over_bands = torch.cat([z.mean(dim=3, keepdim=True), z.amax(dim=3, keepdim=True)], dim=1)
+        outputs["scene_embedding"] = over_bands[..., 0]
         if self.training:
-            over_bands = torch.cat([z.mean(dim=3, keepdim=True), z.amax(dim=3, keepdim=True)], dim=1)
             outputs["sound_logits"] = self.sound_head(over_bands)[..., 0].transpose(1, 2)
         return outputs, new_state
 

@@ -1,6 +1,6 @@
 """FP32 → INT8: static QDQ of the convolutions, calibrated on what the network meets when it streams.
 
-Recurrence, softmax, masks and the last layers stay FP32: their numbers are directions and probabilities. Calibration
+Stem, recurrence, softmax, masks and heads stay FP32: little work, and most sensitive to rounding. Calibration
 states come from real roll-outs, never zeros.
 """
 
@@ -18,7 +18,10 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.lab.scenes import Scene
 
-_KEPT_FP32 = ("label_head", "doa_head", "mask_query", "head_gru")
+_KEPT_FP32 = ("stem", "pool", "full_band", "gate_and_candidate", "mask_query", "head_", "label_head", "doa_head")
+"""Small layers whose rounding costs most: with them in INT8 the scores erred by .0044 from FP32's, so by .0017."""
+_PERCENTILE = 99.999
+"""Of the activations; 99.99 clipped the peaks, and every score came out low."""
 
 
 class _RollOut(CalibrationDataReader):  # type: ignore[misc]
@@ -46,7 +49,7 @@ class _RollOut(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantize(fp32_path: Path, int8_path: Path, scenes: list[Scene], *, every: int = 7) -> None:
-    """Write the INT8 model: per-channel S8 weights, U8 activations whose range covers 99.99 % of the calibration."""
+    """Write the INT8 model: per-channel S8 weights, U8 activations whose range covers `_PERCENTILE` of the calibration."""
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(fp32_path), str(prepared), skip_symbolic_shape=True)
@@ -63,5 +66,5 @@ def quantize(fp32_path: Path, int8_path: Path, scenes: list[Scene], *, every: in
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": 99.99},
+            extra_options={"CalibPercentile": _PERCENTILE},
         )
