@@ -1,4 +1,4 @@
-"""Thresholds come from what tracks reached, and the cost of a false alarm is what it says."""
+"""Thresholds come from what tracks reached."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from appliance.config import ClassPolicy
 from appliance.lab.baselines import BaselineSystem
 from appliance.lab.perimeter import perimeter_suite
 from appliance.lab.recipe import Recipe
-from appliance.lab.tune import Reached, _kth_of_n, best_threshold, reached, thresholds
+from appliance.lab.tune import Reached, _kth_of_n, least_threshold, reached, thresholds
 
 
 def test_a_track_reaches_what_k_of_n_frames_reach() -> None:
@@ -17,25 +17,18 @@ def test_a_track_reaches_what_k_of_n_frames_reach() -> None:
     assert _kth_of_n(np.array([0.7], np.float32), policy) == 0.0
 
 
-def test_the_threshold_parts_hits_from_false_alarms() -> None:
-    threshold = best_threshold([0.9, 0.85, 0.95], [0.4, 0.5, 0.6], hours=0.1)
-    assert 0.6 < threshold <= 0.85
-
-
-def test_rare_false_alarms_cost_little_and_frequent_ones_much() -> None:
-    hits, false_alarms = [0.5, 0.5, 0.9, 0.9], [0.6]
-    assert best_threshold(hits, false_alarms, hours=10.0) <= 0.5
-    assert best_threshold(hits, false_alarms * 10, hours=0.5) > 0.6
+def test_the_threshold_is_the_lowest_that_keeps_false_alarms_rare() -> None:
+    reached_scores = [0.405, 0.505, 0.605, 0.705, 0.805, 0.905]
+    assert least_threshold(reached_scores, hours=1.0) == 0.51  # four may stay
+    assert least_threshold(reached_scores, hours=10.0) == 0.35
+    assert least_threshold([0.99] * 9, hours=1.0) == 0.95
 
 
 def test_all_scenes_count() -> None:
-    scenes = [
-        Reached(1800.0, {"drone": [0.8]}, {"drone": [0.5]}),
-        Reached(1800.0, {"drone": [0.9]}, {"dog": [0.9] * 30}),
-    ]
+    scenes = [Reached(1800.0, {"drone": [0.8]}, {"drone": [0.5]}), Reached(1800.0, {}, {"dog": [0.805] * 30})]
     chosen = thresholds(scenes)
-    assert chosen["drone"] <= 0.8
-    assert chosen["dog"] > 0.9
+    assert chosen["drone"] == 0.35
+    assert chosen["dog"] == 0.81
 
 
 def test_a_drone_heard_where_it_is_is_a_hit_and_its_track_no_false_alarm() -> None:
