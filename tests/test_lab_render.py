@@ -166,9 +166,9 @@ def test_the_demo_can_be_rendered_again(tmp_path: Path) -> None:
     audio = soundfile.info(tmp_path / "fence.flac")
     assert (audio.channels, audio.frames, audio.subtype) == (4, 60 * 16_000, "PCM_16")
     told = json.loads((tmp_path / "fence.json").read_text(encoding="utf-8"))
-    assert [sound["class"] for sound in told["objects"]] == ["drone", "dog", "explosion", "speech", "helicopter"]
+    assert [sound["class"] for sound in told["objects"]] == [source.label for source in RECIPE.sources]
     assert Recipe.model_validate(told["recipe"]) == RECIPE
     drone = told["objects"][0]
     assert drone["start_s"] == pytest.approx(6.0, abs=0.5)
     assert drone["path"][0][1:] == pytest.approx([-80.0, 12.0], abs=2.0)
-    assert len((tmp_path / "ATTRIBUTION.md").read_text(encoding="utf-8").splitlines()) == 6 + len(RECIPE.bed) + 5
+    assert len((tmp_path / "ATTRIBUTION.md").read_text(encoding="utf-8").splitlines()) == 7 + len(RECIPE.bed) + 5
