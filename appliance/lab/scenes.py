@@ -100,13 +100,8 @@ class SceneMaker:
         bed_label = str(rng.choice(DIFFUSE_CLASSES))
         bed = self._noise(rng, array, bed_label)
         noise_energy = _in_band_energy(bed[:, 0])
-        snr_db = (_blend(_EASY_SNR_DB, settings.snr_db[0], difficulty), settings.snr_db[1])
-        confuser_snr_db = (settings.confuser_snr_db[0], _blend(0.0, settings.confuser_snr_db[1], difficulty))
-        targets = 0
-        if rng.random() >= settings.target_free * _blend(0.4, 1.0, difficulty):
-            targets = 1 + int(rng.choice([0, 1, 2], p=[0.6, 0.28, 0.12]) * (rng.random() < difficulty))
-        confusers = int(rng.choice([0, 1, 2], p=[0.5, 0.38, 0.12] if targets else [0.15, 0.5, 0.35]))
-        confusers *= int(rng.random() < difficulty) if targets else 1
+        targets, snr_db = draw_targets(rng, settings, difficulty)
+        confusers, confuser_snr_db = draw_confusers(rng, settings, difficulty, targets)
         labels = self._hops // HOPS_PER_LABEL
         stems = np.zeros((TARGETS + 1, self._hops, BANDS), np.float32)
         activity = np.zeros((TARGETS, labels), np.float32)
@@ -280,6 +275,25 @@ class SceneMaker:
             tail[hop] = decay * (tail[hop - 1] + energy[hop - 1])
         ratio = 10.0 ** (-rng.uniform(0.0, 18.0) / 10.0) * energy.sum() / (tail.sum() + 1e-12)
         return self._field(rng, array.diffuse_root, np.sqrt(np.float32(ratio) * tail / 2.0))
+
+
+def draw_targets(
+    rng: np.random.Generator, settings: SceneSettings, difficulty: float
+) -> tuple[int, tuple[float, float]]:
+    """How many targets a scene has, and the range of their SNR in dB."""
+    targets = 0
+    if rng.random() >= settings.target_free * _blend(0.4, 1.0, difficulty):
+        targets = 1 + int(rng.choice([0, 1, 2], p=[0.6, 0.28, 0.12]) * (rng.random() < difficulty))
+    return targets, (_blend(_EASY_SNR_DB, settings.snr_db[0], difficulty), settings.snr_db[1])
+
+
+def draw_confusers(
+    rng: np.random.Generator, settings: SceneSettings, difficulty: float, targets: int
+) -> tuple[int, tuple[float, float]]:
+    """How many confusers a scene of so many targets has, and the range of their SNR in dB."""
+    confusers = int(rng.choice([0, 1, 2], p=[0.5, 0.38, 0.12] if targets else [0.15, 0.5, 0.35]))
+    confusers *= int(rng.random() < difficulty) if targets else 1
+    return confusers, (settings.confuser_snr_db[0], _blend(0.0, settings.confuser_snr_db[1], difficulty))
 
 
 def turned(scene: Scene, rng: np.random.Generator) -> Scene:

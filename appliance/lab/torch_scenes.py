@@ -28,13 +28,13 @@ from appliance.geometry import SPEED_OF_SOUND_M_S
 from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SOUNDS
 from appliance.lab.scenes import (
     _ACTIVE_BELOW_PEAK_DB,
-    _EASY_SNR_DB,
     TARGETS,
     SceneMaker,
     SceneSettings,
-    _blend,
     _coloured,
     _smooth_gain,
+    draw_confusers,
+    draw_targets,
 )
 from appliance.types import Complex64Array, Float32Array
 
@@ -151,13 +151,8 @@ class TorchSceneMaker(SceneMaker):
         array = int(rng.integers(len(self._arrays)))
         bed_label = str(rng.choice(DIFFUSE_CLASSES))
         bed = self._plan_bed(rng, bed_label)
-        snr_db = (_blend(_EASY_SNR_DB, settings.snr_db[0], difficulty), settings.snr_db[1])
-        confuser_snr_db = (settings.confuser_snr_db[0], _blend(0.0, settings.confuser_snr_db[1], difficulty))
-        targets = 0
-        if rng.random() >= settings.target_free * _blend(0.4, 1.0, difficulty):
-            targets = 1 + int(rng.choice([0, 1, 2], p=[0.6, 0.28, 0.12]) * (rng.random() < difficulty))
-        confusers = int(rng.choice([0, 1, 2], p=[0.5, 0.38, 0.12] if targets else [0.15, 0.5, 0.35]))
-        confusers *= int(rng.random() < difficulty) if targets else 1
+        targets, snr_db = draw_targets(rng, settings, difficulty)
+        confusers, confuser_snr_db = draw_confusers(rng, settings, difficulty, targets)
         sounds = [
             self._plan_sound(rng, index, slot, str(rng.choice(CLASSES, p=self._class_weights)), snr_db)
             for slot in range(targets)
