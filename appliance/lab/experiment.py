@@ -36,7 +36,7 @@ def load_experiment(name_or_path: str, changes: Mapping[str, Any] | None = None)
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in EXPERIMENTS_DIR.glob("*.toml")))
         raise ConfigError(f"{path}: no such experiment; give a TOML file or one of: {known}") from None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file ({error})") from error
     raw |= {key: value for key, value in (changes or {}).items() if value is not None}
     _refuse_unknown(path, "", raw, TrainSettings)
