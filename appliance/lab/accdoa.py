@@ -21,7 +21,7 @@ from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES, FeatureExtrac
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
 from appliance.lab.dcase_csv import SeldRow
-from appliance.lab.network import CausalConv, State
+from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.scenes import TARGETS
 from appliance.types import Direction, FeatureFrame, Float32Array, SceneFrame, SceneObject
