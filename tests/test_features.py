@@ -34,7 +34,7 @@ def test_streaming_equals_whole_for_any_blocks(chunks: list[int]) -> None:
     assert [frame.utc_ns for frame in streamed] == [frame.utc_ns for frame in whole]
     assert [frame.frame_index for frame in streamed] == list(range(len(whole)))
     for one, other in zip(streamed, whole, strict=True):
-        np.testing.assert_allclose(one.values, other.values, atol=1e-3)
+        np.testing.assert_allclose(one.values, other.values, atol=3e-3)
 
 
 def test_values_are_bounded_and_complete() -> None:

@@ -22,7 +22,8 @@ _LINES = 1024
 WHITENED_OVER = 65
 _REACH = 6.0
 """Harmonics after which the comb's weight has fallen to 1/e."""
-FLOOR = 1e-12
+FLOOR = 1e-9
+"""130 dB below full scale: rounding says nothing."""
 CLIP = (-0.5, 1.5)
 """In bels about the local mean: troughs of noise say nothing."""
 RANGE = 4.0

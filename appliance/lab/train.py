@@ -178,6 +178,7 @@ def train(
     began = time.monotonic()
     for batch in batches_from(settings, step, device, workers):
         elapsed_s = own_s + time.monotonic() - began
+        torch.manual_seed(settings.seed * 1_000_000_007 + step)  # of dropout: a run that goes on drops the same
         progress.add(step, elapsed_s, learner.learn(batch, learning_rate(settings, step, elapsed_s)))
         step += 1
         ended = elapsed_s >= 60.0 * settings.minutes if settings.minutes else step >= settings.steps
