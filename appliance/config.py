@@ -140,6 +140,24 @@ class StoreSettings(Table):
     """Bind every new row to all before it, so that `appliance events verify` names the first that was altered; once begun in a file it goes on."""
 
 
+class ClipSettings(Table):
+    """[clips]: the audio that is kept with events."""
+
+    enabled: bool = True
+    """Keep audio clips; false: no audio is ever written to the disk."""
+    severities: tuple[Severity, ...] = ("alert",)
+    """Of which events a clip is kept; what is muted is a detection."""
+    before_s: float = Field(default=5.0, ge=0.0, le=30.0)
+    """Seconds of a clip before the event was raised …"""
+    after_s: float = Field(default=5.0, ge=0.0, le=30.0)
+    """… and after."""
+
+    @property
+    def is_on(self) -> bool:
+        """True where any clip is kept."""
+        return self.enabled and bool(self.severities) and self.before_s + self.after_s > 0.0
+
+
 class RetentionSettings(Table):
     """[retention]: how long what is kept, and what goes first when the disk is nearly full."""
 
@@ -245,6 +263,7 @@ class SiteSettings(Table):
     policy: dict[str, ClassPolicy] = {}
     """Per class; a class that is not named here keeps `events.policy.DEFAULT_POLICIES`."""
     store: StoreSettings = StoreSettings()
+    clips: ClipSettings = ClipSettings()
     retention: RetentionSettings = RetentionSettings()
     mqtt: MqttSettings = MqttSettings()
     commands: CommandSettings = CommandSettings()

@@ -1,6 +1,7 @@
 """The publisher process: from the event log to MQTT, for as long as it takes."""
 
 import contextlib
+import functools
 import logging
 import shutil
 import threading
@@ -22,6 +23,7 @@ from appliance.publish.metrics import Metrics, MetricsServer
 from appliance.publish.presence import Presence, assess, last_will
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
+from appliance.store.clips import read_part
 from appliance.store.commands import CommandLog
 from appliance.types import Adjustments, StateKey, UnitState
 
@@ -63,7 +65,9 @@ class _Publisher:
         )
         announcements = discovery(unit, settings.home_assistant, self._topics)
         self._presence = Presence(unit, self._connector, self._topics, announcements)
-        self._commands = Commands(unit, settings.commands, self._connector, self._topics)
+        self._commands = Commands(
+            unit, settings.commands, self._connector, self._topics, functools.partial(read_part, settings.store.path)
+        )
         self._drain = self._new_drain()
         self._states: dict[StateKey, UnitState] = {}
         self._adjustments = Adjustments()

@@ -30,7 +30,7 @@ _RENAMED = {"class_label": "class", **_TIMES}
 _KEYS = {field.name: _RENAMED.get(field.name, field.name) for field in dataclasses.fields(Event)}
 
 MESSAGE_KEYS = ("specversion", "id", "source", "type", "schema", "text", *_KEYS.values())
-"""Every key of a message, in the order in which it is written."""
+"""Every key that a message may have, in the order in which it is written."""
 
 # `Event` as the wire spells it, to check types strictly: "0.9" is no number.
 _Message: type[BaseModel] = create_model(
@@ -63,7 +63,9 @@ def event_to_dict(event: Event, texts: Texts | None = None) -> dict[str, Any]:
     }
     for field, key in _KEYS.items():
         value = getattr(event, field)
-        message[key] = utc_text(value) if field in _TIMES else value
+        # What nobody has said is left out: no clip, no word of one.
+        if value is not None:
+            message[key] = utc_text(value) if field in _TIMES else value
     return message
 
 

@@ -10,13 +10,16 @@ from typing import Any
 
 from appliance import __version__
 from appliance.audio.live import LiveSource
-from appliance.audio.open import open_capture
+from appliance.audio.open import capture_spec, open_capture
 from appliance.audio.source import AudioSource
-from appliance.config import SiteSettings
+from appliance.config import ClipSettings, SiteSettings
+from appliance.daemon.clips import ClipSink, settle_cut_off, with_clip
 from appliance.daemon.controls import Controls, MutingSink
 from appliance.daemon.heartbeat import Heartbeat
+from appliance.daemon.recorder import Recorder, bits_for
 from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
+from appliance.daemon.tap import TappedSource
 from appliance.errors import ApplianceError, DeviceError, StoreError
 from appliance.events import random_ulids
 from appliance.geometry import ArrayGeometry, load_array
@@ -24,6 +27,8 @@ from appliance.model.scene import SceneModel
 from appliance.pipeline import PipelineSummary, run
 from appliance.stages import Stages, build_stages
 from appliance.store import EventLog
+from appliance.store.clips import ClipLog
+from appliance.store.ladder import has_room_for_clips
 from appliance.telemetry import clock_quality
 from appliance.texts import load_texts
 
@@ -49,6 +54,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
         busy_timeout_s=_BUSY_TIMEOUT_S,
     ) as log:
         try:
+            settle_cut_off(log.path)
             end_cut_off_events(log)
             geometry = load_array(settings.array)
             model = SceneModel.load(settings.model.file, provider=settings.model.provider)
@@ -59,8 +65,15 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
             controls = Controls(
                 settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log)], stop.set
             )
-            with controls, open_capture(settings.capture, geometry) as source:
-                summary = serve(source, stages, log, stop, controls)
+            recorder = Recorder(
+                log.path,
+                settings.clips,
+                mics=geometry.mics,
+                bits=bits_for(capture_spec(settings.capture, geometry).sample_format),
+                has_room=lambda: has_room_for_clips(log.path, settings.retention),
+            )
+            with controls, recorder, open_capture(settings.capture, geometry) as source:
+                summary = serve(source, stages, log, stop, controls, recorder, settings.clips)
         except ApplianceError as error:
             _farewell(log, str(error))
             raise
@@ -69,9 +82,15 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
 
 
 def serve(
-    source: AudioSource, stages: Stages, log: EventLog, stop: threading.Event, controls: Controls
+    source: AudioSource,
+    stages: Stages,
+    log: EventLog,
+    stop: threading.Event,
+    controls: Controls,
+    recorder: Recorder,
+    clips: ClipSettings,
 ) -> PipelineSummary:
-    """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog and a patient sink."""
+    """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog, clips and a patient sink."""
     sink = PatientSink(log)
     over = threading.Event()
 
@@ -86,17 +105,19 @@ def serve(
 
     closer = threading.Thread(target=close_when_stopped, name="stop", daemon=True)
     with Heartbeat(
-        log, lambda: [*log.losses, *([sink.fault] if sink.fault else [])], lambda: _details(source, stages)
+        log,
+        lambda: [*log.losses, *([sink.fault] if sink.fault else []), *recorder.faults],
+        lambda: _details(source, stages, recorder),
     ) as heartbeat:
         closer.start()
         try:
             return run(
-                source,
+                TappedSource(source, [recorder]),
                 stages.extractor,
                 stages.model,
                 stages.tracker,
                 stages.policy,
-                MutingSink(sink, controls),
+                MutingSink(ClipSink(sink, clips, recorder), controls),
                 observers=(sink, controls, heartbeat),
             )
         finally:
@@ -105,14 +126,15 @@ def serve(
 
 
 def end_cut_off_events(log: EventLog) -> None:
-    """End what an earlier run of the sensor began and, cut off, could not end itself."""
+    """End what an earlier run of the sensor began and, cut off, could not end itself; the end tells what became of its clip."""
     for event in log.open_events():
         _LOG.warning("event %s (%s) was cut off; ending it", event.event_id, event.class_label)
-        log.append(
-            dataclasses.replace(
-                event, sequence=event.sequence + 1, state="end", utc_ns=time.time_ns(), clock=clock_quality()
-            )
+        end = dataclasses.replace(
+            event, sequence=event.sequence + 1, state="end", utc_ns=time.time_ns(), clock=clock_quality()
         )
+        with ClipLog(log.path) as clips:
+            clip = clips.of(event.event_id)
+        log.append(with_clip(end, clip) if clip else end)
 
 
 def _farewell(log: EventLog, why: str) -> None:
@@ -121,12 +143,13 @@ def _farewell(log: EventLog, why: str) -> None:
         log.set_state("sensor", {"hearing": False, "faults": [why]})
 
 
-def _details(source: AudioSource, stages: Stages) -> dict[str, Any]:
+def _details(source: AudioSource, stages: Stages, recorder: Recorder) -> dict[str, Any]:
     rejected: dict[str, dict[str, int]] = {}
     for (class_label, cause), count in stages.policy.rejected.copy().items():
         rejected.setdefault(class_label, {})[cause] = count
     lost = dataclasses.asdict(source.ledger) if isinstance(source, LiveSource) else {}
-    return {"open_events": len(stages.policy.open_events), "rejected": rejected, "audio": lost}
+    clips = {state: recorder.counts[state] for state in ("written", "failed")}
+    return {"open_events": len(stages.policy.open_events), "rejected": rejected, "audio": lost, "clips": clips}
 
 
 def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> dict[str, Any]:
@@ -141,5 +164,5 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
             "classes": list(model.classes),
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
-        **settings.model_dump(mode="json", include={"mount", "capture", "tracking", "policy"}),
+        **settings.model_dump(mode="json", include={"mount", "capture", "tracking", "policy", "clips"}),
     }

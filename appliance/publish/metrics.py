@@ -46,6 +46,7 @@ METRICS = (
     MetricSpec("acoustic_tracks_rejected_total", ("class", "cause"), "tracks that never became an event"),
     MetricSpec("acoustic_audio_gaps_total", (), "times that audio was lost"),
     MetricSpec("acoustic_audio_lost_samples_total", (), "samples per microphone that never came"),
+    MetricSpec("acoustic_clips_total", ("outcome",), "audio clips since the sensor started: written, failed"),
     MetricSpec("acoustic_temperature_celsius", (), "of the hottest zone"),
     MetricSpec("acoustic_clock_synchronised", (), "1 where UTC is disciplined"),
     MetricSpec(
@@ -108,6 +109,7 @@ class Metrics(Collector):
             },
             "acoustic_audio_gaps_total": audio.get("gaps"),
             "acoustic_audio_lost_samples_total": audio.get("lost_samples"),
+            "acoustic_clips_total": {(outcome,): n for outcome, n in _mapping(health.get("clips")).items()},
             "acoustic_temperature_celsius": health.get("temperature_c"),
             "acoustic_clock_synchronised": health["clock"] == "synchronised" if "clock" in health else None,
             "acoustic_outbox_messages": {(outcome,): count for outcome, count in outbox.items()},
