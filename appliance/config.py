@@ -212,6 +212,15 @@ class MqttSettings(Table):
     """The broker waits this long before it says `offline`, so that a blip is no outage."""
 
 
+class LiveTrackSettings(Table):
+    """[live_tracks]: bearings as they are now."""
+
+    enabled: bool = True
+    """Publish where each confirmed track is, for screens; nothing of it is kept."""
+    rate_hz: float = Field(default=4.0, ge=2.0, le=5.0)
+    """Messages per second while anything is tracked."""
+
+
 class CommandSettings(Table):
     """[commands]: what may be asked of the unit over MQTT 5; nothing, unless it is named here."""
 
@@ -266,6 +275,7 @@ class SiteSettings(Table):
     clips: ClipSettings = ClipSettings()
     retention: RetentionSettings = RetentionSettings()
     mqtt: MqttSettings = MqttSettings()
+    live_tracks: LiveTrackSettings = LiveTrackSettings()
     commands: CommandSettings = CommandSettings()
     metrics: MetricsSettings = MetricsSettings()
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()

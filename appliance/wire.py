@@ -20,6 +20,7 @@ from appliance.types import CommandError, Event
 EVENT_SCHEMA = "acoustic.event.v1"
 COMMAND_SCHEMA = "acoustic.command.v1"
 ANSWER_SCHEMA = "acoustic.answer.v1"
+TRACKS_SCHEMA = "acoustic.tracks.v1"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII | re.IGNORECASE)

@@ -135,7 +135,7 @@ def test_topics_are_those_of_a_unit() -> None:
     unit = UnitTopics("{site}", "{node}")
     retained = {str(topic): "yes" for topic in (unit.status, unit.health, unit.config)}
     asked = (unit.command("{name}"), unit.answers("{asker}"))
-    passing = {str(topic): "no" for topic in (unit.event("{event_id}"), unit.alerts, *asked)}
+    passing = {str(topic): "no" for topic in (unit.event("{event_id}"), unit.alerts, unit.tracks, *asked)}
     told = {row[0]: row[1] for row in rows("Where it is said: MQTT topics", table=0)}
     assert told == retained | passing
 

@@ -12,10 +12,11 @@ from appliance import __version__
 from appliance.audio.live import LiveSource
 from appliance.audio.open import capture_spec, open_capture
 from appliance.audio.source import AudioSource
-from appliance.config import ClipSettings, SiteSettings
+from appliance.config import SiteSettings
 from appliance.daemon.clips import ClipSink, settle_cut_off, with_clip
 from appliance.daemon.controls import Controls, MutingSink
 from appliance.daemon.heartbeat import Heartbeat
+from appliance.daemon.live_tracks import LiveTracks
 from appliance.daemon.recorder import Recorder, bits_for
 from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
@@ -29,6 +30,7 @@ from appliance.stages import Stages, build_stages
 from appliance.store import EventLog
 from appliance.store.clips import ClipLog
 from appliance.store.ladder import has_room_for_clips
+from appliance.store.live import LiveSender
 from appliance.telemetry import clock_quality
 from appliance.texts import load_texts
 
@@ -73,7 +75,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 has_room=lambda: has_room_for_clips(log.path, settings.retention),
             )
             with controls, recorder, open_capture(settings.capture, geometry) as source:
-                summary = serve(source, stages, log, stop, controls, recorder, settings.clips)
+                summary = serve(settings, source, stages, log, stop, controls, recorder)
         except ApplianceError as error:
             _farewell(log, str(error))
             raise
@@ -82,17 +84,19 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
 
 
 def serve(
+    settings: SiteSettings,
     source: AudioSource,
     stages: Stages,
     log: EventLog,
     stop: threading.Event,
     controls: Controls,
     recorder: Recorder,
-    clips: ClipSettings,
 ) -> PipelineSummary:
     """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog, clips and a patient sink."""
     sink = PatientSink(log)
     over = threading.Event()
+    live = LiveSender(log.path)
+    tracks = LiveTracks(settings, stages.model.classes, live)
 
     def close_when_stopped() -> None:
         while not over.is_set() and not stop.wait(_STOP_POLL_S):
@@ -117,12 +121,13 @@ def serve(
                 stages.model,
                 stages.tracker,
                 stages.policy,
-                MutingSink(ClipSink(sink, clips, recorder), controls),
-                observers=(sink, controls, heartbeat),
+                MutingSink(ClipSink(sink, settings.clips, recorder), controls),
+                observers=(sink, controls, tracks, heartbeat),
             )
         finally:
             over.set()
             closer.join()
+            live.close()
 
 
 def end_cut_off_events(log: EventLog) -> None:
