@@ -85,6 +85,13 @@ class ModelSettings(Table):
     """What runs it; `auto` times all that this ONNX Runtime has and takes the fastest that is right."""
 
 
+class HearingSettings(Table):
+    """[hearing]: the proof that the unit still detects."""
+
+    check_minutes: int = Field(default=10, ge=0, le=1440)
+    """A synthetic drone is played into a second front end and model this often; 0: never."""
+
+
 class TrackingSettings(Table):
     """[tracking]: from detections to identities."""
 
@@ -268,6 +275,7 @@ class SiteSettings(Table):
     mount: MountSettings = MountSettings()
     capture: CaptureSettings = CaptureSettings()
     model: ModelSettings = ModelSettings()
+    hearing: HearingSettings = HearingSettings()
     tracking: TrackingSettings = TrackingSettings()
     policy: dict[str, ClassPolicy] = {}
     """Per class; a class that is not named here keeps `events.policy.DEFAULT_POLICIES`."""

@@ -38,6 +38,7 @@ HEALTH = {
     "open_events": 1,
     "rejected": {"drone": {"cooldown": 2, "below_threshold": 40}},
     "audio": {"gaps": 3, "lost_samples": 480},
+    "hearing_check": {"heard": True, "text": "a drone was heard", "age_s": 3},
     "clips": {"written": 2, "failed": 1},
     "temperature_c": 51.5,
     "clock": "synchronised",

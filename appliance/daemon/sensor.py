@@ -15,8 +15,10 @@ from appliance.audio.source import AudioSource
 from appliance.config import SiteSettings
 from appliance.daemon.clips import ClipSink, settle_cut_off, with_clip
 from appliance.daemon.controls import Controls, MutingSink
+from appliance.daemon.hearing import HearingCheck
 from appliance.daemon.heartbeat import Heartbeat
 from appliance.daemon.live_tracks import LiveTracks
+from appliance.daemon.microphones import MicrophoneWatch
 from appliance.daemon.recorder import Recorder, bits_for
 from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
@@ -64,8 +66,17 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 settings, geometry, model, ulids=random_ulids(), clock=clock_quality, site_file=site_file
             )
             log.set_state("config", _description(settings, geometry, model))
+            microphones = MicrophoneWatch(geometry)
+            hearing = HearingCheck(
+                settings,
+                geometry,
+                model.classes,
+                lambda: controls.thresholds,
+                microphones.look_at_wiring,
+                site_file=site_file,
+            )
             controls = Controls(
-                settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log)], stop.set
+                settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log, hearing)], stop.set
             )
             recorder = Recorder(
                 log.path,
@@ -74,13 +85,32 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 bits=bits_for(capture_spec(settings.capture, geometry).sample_format),
                 has_room=lambda: has_room_for_clips(log.path, settings.retention),
             )
-            with controls, recorder, open_capture(settings.capture, geometry) as source:
-                summary = serve(settings, source, stages, log, stop, controls, recorder)
+            with controls, recorder, hearing, open_capture(settings.capture, geometry) as source:
+                beside = Beside(controls, recorder, microphones, hearing)
+                summary = serve(settings, source, stages, log, stop, beside)
         except ApplianceError as error:
             _farewell(log, str(error))
             raise
         _farewell(log, "the sensor was stopped")
     _LOG.info("stopped after %.0f s of audio with %d gaps, %d events", summary.audio_s, summary.gaps, summary.events)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Beside:
+    """What runs beside the pipeline, each in a thread of its own where it may have to wait."""
+
+    controls: Controls
+    """What operators ask for."""
+    recorder: Recorder
+    """Audio clips."""
+    microphones: MicrophoneWatch
+    """Whether each of them is one."""
+    hearing: HearingCheck
+    """Whether a drone would be heard."""
+
+    def faults(self) -> list[str]:
+        """Why the unit does not do all of its work."""
+        return [*self.recorder.faults, *self.microphones.faults, *self.hearing.faults]
 
 
 def serve(
@@ -89,10 +119,10 @@ def serve(
     stages: Stages,
     log: EventLog,
     stop: threading.Event,
-    controls: Controls,
-    recorder: Recorder,
+    beside: Beside,
 ) -> PipelineSummary:
     """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog, clips and a patient sink."""
+    controls, recorder = beside.controls, beside.recorder
     sink = PatientSink(log)
     over = threading.Event()
     live = LiveSender(log.path)
@@ -110,19 +140,20 @@ def serve(
     closer = threading.Thread(target=close_when_stopped, name="stop", daemon=True)
     with Heartbeat(
         log,
-        lambda: [*log.losses, *([sink.fault] if sink.fault else []), *recorder.faults],
-        lambda: _details(source, stages, recorder),
+        lambda: [*log.losses, *([sink.fault] if sink.fault else []), *beside.faults()],
+        lambda: _details(source, stages, beside),
+        lambda: beside.microphones.deaf,
     ) as heartbeat:
         closer.start()
         try:
             return run(
-                TappedSource(source, [recorder]),
+                TappedSource(source, [recorder, beside.microphones]),
                 stages.extractor,
                 stages.model,
                 stages.tracker,
                 stages.policy,
                 MutingSink(ClipSink(sink, settings.clips, recorder), controls),
-                observers=(sink, controls, tracks, heartbeat),
+                observers=(sink, controls, tracks, beside.hearing, heartbeat),
             )
         finally:
             over.set()
@@ -148,13 +179,18 @@ def _farewell(log: EventLog, why: str) -> None:
         log.set_state("sensor", {"hearing": False, "faults": [why]})
 
 
-def _details(source: AudioSource, stages: Stages, recorder: Recorder) -> dict[str, Any]:
+def _details(source: AudioSource, stages: Stages, beside: Beside) -> dict[str, Any]:
     rejected: dict[str, dict[str, int]] = {}
     for (class_label, cause), count in stages.policy.rejected.copy().items():
         rejected.setdefault(class_label, {})[cause] = count
     lost = dataclasses.asdict(source.ledger) if isinstance(source, LiveSource) else {}
-    clips = {state: recorder.counts[state] for state in ("written", "failed")}
-    return {"open_events": len(stages.policy.open_events), "rejected": rejected, "audio": lost, "clips": clips}
+    return {
+        "open_events": len(stages.policy.open_events),
+        "rejected": rejected,
+        "audio": lost,
+        "clips": {state: beside.recorder.counts[state] for state in ("written", "failed")},
+        "hearing_check": beside.hearing.told,
+    }
 
 
 def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> dict[str, Any]:
@@ -169,5 +205,7 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
             "classes": list(model.classes),
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
-        **settings.model_dump(mode="json", include={"mount", "capture", "tracking", "policy", "clips"}),
+        **settings.model_dump(
+            mode="json", include={"mount", "capture", "tracking", "policy", "clips", "hearing", "live_tracks"}
+        ),
     }

@@ -36,6 +36,7 @@ class MetricSpec:
 METRICS = (
     MetricSpec("acoustic_status", ("state",), "1 for the state that the unit publishes, 0 for the others"),
     MetricSpec("acoustic_hearing", (), "1 where the sensor hears"),
+    MetricSpec("acoustic_hearing_check", (), "1 where the drone of the latest hearing check was heard"),
     MetricSpec("acoustic_sensor_age_seconds", (), "since the sensor last reported"),
     MetricSpec("acoustic_faults", (), "reasons for being degraded"),
     MetricSpec("acoustic_microphone_level_dbfs", ("microphone",), "level of a microphone, RMS, 0 is full scale"),
@@ -91,6 +92,7 @@ class Metrics(Collector):
         found: dict[str, object] = {
             "acoustic_status": {(name,): name == state for name in ("online", "degraded", "offline")},
             "acoustic_hearing": (sensor or {}).get("hearing"),
+            "acoustic_hearing_check": _mapping(health.get("hearing_check")).get("heard"),
             "acoustic_sensor_age_seconds": sensor_age_s,
             "acoustic_faults": len(faults) if isinstance(faults := (sensor or {}).get("faults"), list) else None,
             "acoustic_microphone_level_dbfs": _numbered(health.get("levels_dbfs")),
