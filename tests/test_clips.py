@@ -5,8 +5,14 @@ import hashlib
 import io
 import json
 import os
+import random
+import sqlite3
+import subprocess
+import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +28,12 @@ from appliance.audio.excerpt import AudioRing, encode, read_back, suffix_for
 from appliance.config import ClipSettings, RetentionSettings
 from appliance.daemon.clips import ClipSink, settle_cut_off
 from appliance.daemon.recorder import Recorder, bits_for
+from appliance.errors import StoreError
 from appliance.store import EventLog
 from appliance.store.clips import ClipLog, clips_folder, read_part, write_whole
+from appliance.store.database import integrity_faults
 from appliance.store.ladder import has_room_for_clips
+from appliance.store.repair import repair
 from appliance.store.retention import retain
 from appliance.types import AudioBlock, Clip, Event
 
@@ -306,6 +315,34 @@ def test_on_a_nearly_full_disk_events_are_kept_and_clips_are_not_and_that_is_sai
             assert desk.settled(third).state == "written"
 
 
+def test_a_unit_on_a_nearly_full_disk_hears_alerts_and_says_what_it_does_not_keep(
+    small_disk: Path, tmp_path: Path, intensity_model: Path
+) -> None:
+    """The whole sensor; once there is room nobody has to do anything."""
+    unit = FieldUnit(tmp_path, intensity_model, disk=small_disk)
+    EventLog(unit.log).close()
+    retain(unit.log, RetentionSettings(), clock_is_set=True)
+    fill(small_disk)
+    try:
+        unit.start()
+        with EventLog(unit.log) as log:
+            until(lambda: bool(list(log.read())))
+            new = next(log.read())
+            assert (new.severity, new.clip_state) == ("alert", "failed")
+
+            def faults() -> list[str]:
+                return log.states()["sensor"].value["faults"] if "sensor" in log.states() else []
+
+            until(lambda: "no audio clips are kept: the disk is nearly full" in faults())
+            assert log.states()["sensor"].value["hearing"]
+            assert not list(unit.clips.glob("*"))
+            (small_disk / "of_somebody_else").unlink()
+            until(lambda: faults() == [])
+        assert unit.stop() == 0
+    finally:
+        unit.close()
+
+
 def test_a_disk_that_fills_up_while_a_clip_is_written_leaves_no_half_of_it(
     small_disk: Path, make_event: MakeEvent
 ) -> None:
@@ -374,6 +411,98 @@ def test_what_a_cut_off_sensor_promised_is_settled_by_what_lies_on_the_disk(
     assert saved is not None
     assert (saved.state, saved.sha256, saved.gaps) == ("written", excerpt.sha256, excerpt.gaps)
     assert not list(folder.glob(".*"))
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from ulid import ULID
+from appliance.config import ClipSettings
+from appliance.daemon.clips import ClipSink, settle_cut_off
+from appliance.daemon.recorder import Recorder
+from appliance.store import EventLog
+from appliance.types import AudioBlock, Event
+
+settings = ClipSettings(before_s=1.0, after_s=0.1)
+noise = np.random.default_rng(0).uniform(-1.0, 1.0, (4, 1600)).astype(np.float32)
+with EventLog(Path(sys.argv[1])) as log:
+    settle_cut_off(log.path)
+    recorder = Recorder(log.path, settings, mics=4, bits=16, has_room=lambda: True)
+    sink = ClipSink(log, settings, recorder)
+    with recorder:
+        for number in range(10**6):
+            recorder.audio(AudioBlock(noise, 16000, number * 1600, time.time_ns()))
+            if number % 4 == 0:
+                now = time.time_ns()
+                sink.append(Event(str(ULID()), 0, "new", "drone", 0.9, "alert", 1, now, now, 0.0, 0.0, True, 0.0, 1.0,
+                                  "synchronised", False, "north", "mast-1"))
+                print("committed", flush=True)
+            time.sleep(0.005)
+"""
+
+
+def test_killed_at_any_moment_a_clip_is_whole_or_not_there(tmp_path: Path) -> None:
+    """And every event of an acknowledged commit has its reference, which is settled at the next start."""
+    path = tmp_path / "events.db"
+    when = random.Random(0)
+    for _ in range(8):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"committed\n"
+        time.sleep(when.uniform(0.0, 0.3))
+        writer.kill()
+        writer.communicate()
+    parts = list(clips_folder(path).glob(".*.part"))
+    settle_cut_off(path)
+    with EventLog(path) as log, ClipLog(path) as clips:
+        events = list(log.read())
+        assert integrity_faults(path) == []
+        assert clips.recording() == []
+        states: Counter[str] = Counter()
+        for event in events:
+            clip = clips.of(event.event_id)
+            assert clip is not None
+            file = clips_folder(path) / clip.name
+            states[clip.state] += 1
+            assert file.exists() == (clip.state == "written")
+            if clip.state == "written":
+                assert hashlib.sha256(file.read_bytes()).hexdigest() == clip.sha256
+                assert soundfile.info(file).frames == round(clip.seconds * RATE_HZ)
+    assert states["written"] > 8, (states, len(parts))
+    assert not list(clips_folder(path).glob(".*"))
+
+
+def test_event_reference_and_messages_are_one_transaction(event_log: EventLog, make_event: MakeEvent) -> None:
+    """A reference that cannot be written takes the event with it, which then waits and is tried again."""
+    event = make_event()
+    promised = dataclasses.replace(event, clip=f"{event.event_id}.flac", clip_state="recording")
+    with closing(sqlite3.connect(event_log.path)) as other:
+        other.execute("CREATE TRIGGER refuse BEFORE INSERT ON clips BEGIN SELECT raise(ABORT, 'refused'); END")
+        other.commit()
+        with pytest.raises(StoreError):
+            event_log.append(promised)
+        assert list(event_log.read()) == []
+        assert other.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+        other.execute("DROP TRIGGER refuse")
+        other.commit()
+    event_log.append(promised)
+    event_log.append(dataclasses.replace(promised, sequence=1, state="update"))
+    with ClipLog(event_log.path) as clips:
+        assert clips.recording() == [Clip(f"{event.event_id}.flac", event.event_id, "recording")]
+
+
+def test_a_repaired_log_keeps_its_clips(event_log: EventLog, make_event: MakeEvent) -> None:
+    event = make_event()
+    event_log.append(dataclasses.replace(event, clip=f"{event.event_id}.flac", clip_state="recording"))
+    clip = Clip(f"{event.event_id}.flac", event.event_id, "written", "", UTC_NS, 10.0, 5, "ab", ((1.0, 0.5),))
+    with ClipLog(event_log.path) as clips:
+        assert clips.settle(clip)
+    event_log.close()
+    repair(event_log.path)
+    with ClipLog(event_log.path) as clips:
+        assert clips.of(event.event_id) == clip
+    assert integrity_faults(event_log.path) == []
 
 
 # --- the whole sensor -------------------------------------------------------------------------------------------------

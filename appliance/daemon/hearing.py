@@ -33,7 +33,7 @@ _SECONDS = 5.0
 _BLADE_HZ = (120.0, 160.0, 220.0)
 _ELEVATION_DEG = 10.0
 _GOLDEN_ANGLE_DEG = 137.508
-_FIRST_S = 15.0
+_FIRST_S = 5.0
 _AGAIN_S = 60.0
 # A check takes a few seconds so, and one per cent of a core.
 _PAUSE_S = 0.02

@@ -25,10 +25,11 @@ _AUDIBLE_DBFS = -70.0
 _SILENT = 1e-6
 _WIRING_EVERY_S = 30.0
 _WIRING_LOOKS = 10
-# A right array is explained best by itself, to within 0.02; sound along an axis of symmetry tells nothing of some faults.
-_WIRING_GAIN = 0.1
+# A right array is explained best by itself, to within 0.02, in echoing rooms too; sound along an axis of symmetry tells
+# nothing of some faults.
+_WIRING_GAIN = 0.05
 _WIRING_OFTEN = 4
-_WIRING_CURED_GAIN = 0.03
+_WIRING_CURED_GAIN = 0.02
 
 
 class MicrophoneWatch:

@@ -78,6 +78,7 @@ class Recorder:
 
     def __enter__(self) -> "Recorder":
         if self._settings.is_on:
+            self._room = self._has_room()
             self._thread.start()
         return self
 
