@@ -85,6 +85,13 @@ class ModelSettings(Table):
     """What runs it; `auto` times all that this ONNX Runtime has and takes the fastest that is right."""
 
 
+class HearingSettings(Table):
+    """[hearing]: the proof that the unit still detects."""
+
+    check_minutes: int = Field(default=10, ge=0, le=1440)
+    """A synthetic drone is played into a second front end and model this often; 0: never."""
+
+
 class TrackingSettings(Table):
     """[tracking]: from detections to identities."""
 
@@ -138,6 +145,24 @@ class StoreSettings(Table):
     """SQLite file where the sensor and the publisher meet."""
     hash_chain: bool = False
     """Bind every new row to all before it, so that `appliance events verify` names the first that was altered; once begun in a file it goes on."""
+
+
+class ClipSettings(Table):
+    """[clips]: the audio that is kept with events."""
+
+    enabled: bool = True
+    """Keep audio clips; false: no audio is ever written to the disk."""
+    severities: tuple[Severity, ...] = ("alert",)
+    """Of which events a clip is kept; what is muted is a detection."""
+    before_s: float = Field(default=5.0, ge=0.0, le=30.0)
+    """Seconds of a clip before the event was raised …"""
+    after_s: float = Field(default=5.0, ge=0.0, le=30.0)
+    """… and after."""
+
+    @property
+    def is_on(self) -> bool:
+        """True where any clip is kept."""
+        return self.enabled and bool(self.severities) and self.before_s + self.after_s > 0.0
 
 
 class RetentionSettings(Table):
@@ -194,6 +219,15 @@ class MqttSettings(Table):
     """The broker waits this long before it says `offline`, so that a blip is no outage."""
 
 
+class LiveTrackSettings(Table):
+    """[live_tracks]: bearings as they are now."""
+
+    enabled: bool = True
+    """Publish where each confirmed track is, for screens; nothing of it is kept."""
+    rate_hz: float = Field(default=4.0, ge=2.0, le=5.0)
+    """Messages per second while anything is tracked."""
+
+
 class CommandSettings(Table):
     """[commands]: what may be asked of the unit over MQTT 5; nothing, unless it is named here."""
 
@@ -241,12 +275,15 @@ class SiteSettings(Table):
     mount: MountSettings = MountSettings()
     capture: CaptureSettings = CaptureSettings()
     model: ModelSettings = ModelSettings()
+    hearing: HearingSettings = HearingSettings()
     tracking: TrackingSettings = TrackingSettings()
     policy: dict[str, ClassPolicy] = {}
     """Per class; a class that is not named here keeps `events.policy.DEFAULT_POLICIES`."""
     store: StoreSettings = StoreSettings()
+    clips: ClipSettings = ClipSettings()
     retention: RetentionSettings = RetentionSettings()
     mqtt: MqttSettings = MqttSettings()
+    live_tracks: LiveTrackSettings = LiveTrackSettings()
     commands: CommandSettings = CommandSettings()
     metrics: MetricsSettings = MetricsSettings()
     home_assistant: HomeAssistantSettings = HomeAssistantSettings()

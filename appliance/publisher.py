@@ -1,6 +1,7 @@
 """The publisher process: from the event log to MQTT, for as long as it takes."""
 
 import contextlib
+import functools
 import logging
 import shutil
 import threading
@@ -18,11 +19,14 @@ from appliance.publish.connector import Connector
 from appliance.publish.credentials import client_id
 from appliance.publish.drain import Drain
 from appliance.publish.home_assistant import discovery
+from appliance.publish.live import LivePublisher
 from appliance.publish.metrics import Metrics, MetricsServer
 from appliance.publish.presence import Presence, assess, last_will
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
+from appliance.store.clips import read_part
 from appliance.store.commands import CommandLog
+from appliance.store.live import LiveReceiver
 from appliance.types import Adjustments, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
@@ -63,7 +67,11 @@ class _Publisher:
         )
         announcements = discovery(unit, settings.home_assistant, self._topics)
         self._presence = Presence(unit, self._connector, self._topics, announcements)
-        self._commands = Commands(unit, settings.commands, self._connector, self._topics)
+        self._commands = Commands(
+            unit, settings.commands, self._connector, self._topics, functools.partial(read_part, settings.store.path)
+        )
+        listen = functools.partial(LiveReceiver, settings.store.path) if settings.live_tracks.enabled else None
+        self._live = LivePublisher(self._connector, self._topics, listen)
         self._drain = self._new_drain()
         self._states: dict[StateKey, UnitState] = {}
         self._adjustments = Adjustments()
@@ -87,6 +95,7 @@ class _Publisher:
                     self._presence_due_s = time.monotonic() + _PRESENCE_PERIOD_S
                 self._drain.step()
                 self._commands.step(self._store.commands, _classes(self._states))
+                self._live.step()
             except BrokerError as error:
                 complaints.add(error, f"next attempt in {connector.wait_s:.1f} s; events wait in {log_path}")
             except StoreError as error:
@@ -97,6 +106,7 @@ class _Publisher:
             else:
                 if connector.connected:
                     complaints.over(f"MQTT broker {connector.broker}: connected")
+        self._live.close()
         systemd.notify("STOPPING=1")
         _leave(connector, self._drain, self._presence)
 

@@ -15,6 +15,7 @@ Severity = Literal["detection", "alert"]
 ClockQuality = Literal["synchronised", "unsynchronised", "replay"]
 MessageKind = Literal["events", "alerts"]
 MessageOutcome = Literal["delivered", "superseded", "expired"]
+ClipState = Literal["recording", "written", "failed"]
 CommandName = Literal["acknowledge", "mute", "unmute", "threshold", "selftest", "clip", "restart"]
 CommandError = Literal[
     "malformed",
@@ -172,6 +173,36 @@ class Event:
     """Unit name, a topic level."""
     muted: bool = False
     """True where an operator's mute covers what would be an alert; its severity is then detection."""
+    clip: str | None = None
+    """File of the audio clip that was promised with the event; None where none is recorded of it."""
+    clip_state: ClipState | None = None
+    """What had become of the clip when this was said."""
+    clip_sha256: str | None = None
+    """Of the clip, in hexadecimal, once it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The audio of one event, or why there is none."""
+
+    name: str
+    """File in the folder of clips."""
+    event_id: str
+    """Its event."""
+    state: ClipState
+    """recording: promised, not there yet; written: whole and on the disk; failed: it never comes."""
+    reason: str = ""
+    """Why it failed, for people; empty otherwise."""
+    start_utc_ns: int = 0
+    """UTC of its first sample."""
+    seconds: float = 0.0
+    """Its length."""
+    size_bytes: int = 0
+    """Size of the file."""
+    sha256: str = ""
+    """Of the file, in hexadecimal."""
+    gaps: tuple[tuple[float, float], ...] = ()
+    """(offset, length) in seconds of each stretch that was lost and is silent in it; length 0 where it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

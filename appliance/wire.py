@@ -20,6 +20,7 @@ from appliance.types import CommandError, Event
 EVENT_SCHEMA = "acoustic.event.v1"
 COMMAND_SCHEMA = "acoustic.command.v1"
 ANSWER_SCHEMA = "acoustic.answer.v1"
+TRACKS_SCHEMA = "acoustic.tracks.v1"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII | re.IGNORECASE)
@@ -30,7 +31,7 @@ _RENAMED = {"class_label": "class", **_TIMES}
 _KEYS = {field.name: _RENAMED.get(field.name, field.name) for field in dataclasses.fields(Event)}
 
 MESSAGE_KEYS = ("specversion", "id", "source", "type", "schema", "text", *_KEYS.values())
-"""Every key of a message, in the order in which it is written."""
+"""Every key that a message may have, in the order in which it is written."""
 
 # `Event` as the wire spells it, to check types strictly: "0.9" is no number.
 _Message: type[BaseModel] = create_model(
@@ -63,7 +64,9 @@ def event_to_dict(event: Event, texts: Texts | None = None) -> dict[str, Any]:
     }
     for field, key in _KEYS.items():
         value = getattr(event, field)
-        message[key] = utc_text(value) if field in _TIMES else value
+        # What nobody has said is left out: no clip, no word of one.
+        if value is not None:
+            message[key] = utc_text(value) if field in _TIMES else value
     return message
 
 

@@ -67,7 +67,8 @@ def test_one_event_by_its_id(event_log: EventLog, logged: list[Event]) -> None:
 
 def test_csv_has_the_keys_of_the_message_as_its_columns(event_log: EventLog, logged: list[Event]) -> None:
     rows = list(csv.DictReader(io.StringIO(run("--db", event_log.path, "--format", "csv").stdout)))
-    assert rows == [{key: str(value) for key, value in wire.event_to_dict(event).items()} for event in logged]
+    empty = dict.fromkeys(wire.MESSAGE_KEYS, "")
+    assert rows == [empty | {key: str(value) for key, value in wire.event_to_dict(event).items()} for event in logged]
 
 
 def test_csv_of_an_empty_log_still_has_its_header(event_log: EventLog) -> None:

@@ -1,5 +1,6 @@
 """`appliance watch` at a real Mosquitto: what units say stands on the screen once, and nothing else can."""
 
+import dataclasses
 import json
 import os
 import pty
@@ -39,6 +40,11 @@ def message_of(event: Event, kind: str = "events") -> tuple[str, bytes]:
     unit = f"acoustic/v1/{event.site}/{event.node}"
     topic = f"{unit}/events/{event.event_id}" if kind == "events" else f"{unit}/alerts"
     return topic, wire.event_to_json(event).encode()
+
+
+def tracks_of(node: str, *tracks: object) -> tuple[str, bytes]:
+    said = {"schema": "acoustic.tracks.v1", "site": "north", "node": node, "tracks": tracks}
+    return f"acoustic/v1/north/{node}/tracks", json.dumps(said).encode()
 
 
 def text_of(board: Board, trouble: str = "", lines: int = 40) -> str:
@@ -127,6 +133,25 @@ def test_what_is_old_is_said_to_be_old() -> None:
     assert "quiet" not in told
 
 
+def test_an_open_event_moves_with_its_track_and_stops_where_that_is_not_said_any_more(make_event: MakeEvent) -> None:
+    now_s = 100.0
+    board = Board(lambda: now_s)
+    event = make_event(bearing_true_deg=47.0, bearing_sigma_deg=4.0)
+    track = {"event_id": event.event_id, "bearing_true_deg": 51.2, "bearing_sigma_deg": 2.1}
+    other = {"event_id": None, "bearing_true_deg": 200.0, "bearing_sigma_deg": 2.1}
+    board.take(*tracks_of("mast-1", track))
+    board.take(*message_of(event))
+    assert "047° ± 4°" in text_of(board)
+    assert board.take(*tracks_of("mast-1", other, track)) is None
+    assert "051° ± 2°" in text_of(board)
+    now_s += 3.0
+    assert "047° ± 4°" in text_of(board)
+    board.take(*tracks_of("mast-1", track))
+    board.take(*message_of(dataclasses.replace(event, state="end", sequence=1)))
+    assert "051°" not in text_of(board)
+    assert board.rejected == {}
+
+
 def test_memory_is_bounded(make_event: MakeEvent) -> None:
     board = Board()
     for _ in range(1_200):
@@ -138,7 +163,13 @@ def test_memory_is_bounded(make_event: MakeEvent) -> None:
     ("cause", "topic", "payload"),
     [
         ("topic", "acoustic/v2/north/mast-1/status", b"{}"),
-        ("topic", f"{UNIT}/tracks", b'{"site":"north","node":"mast-1"}'),
+        ("topic", f"{UNIT}/health", b'{"site":"north","node":"mast-1"}'),
+        ("tracks", f"{UNIT}/tracks", b'{"site":"north","node":"mast-1"}'),
+        ("tracks", *tracks_of("mast-1", 5)),
+        ("tracks", *tracks_of("mast-1", {"event_id": "x"})),
+        ("tracks", *tracks_of("mast-1", {"event_id": "x", "bearing_true_deg": "north", "bearing_sigma_deg": 1})),
+        ("tracks", *tracks_of("mast-1", {"event_id": "x", "bearing_true_deg": 10**400, "bearing_sigma_deg": 1})),
+        ("tracks", *tracks_of("mast-1", {"event_id": "x", "bearing_true_deg": 1e300, "bearing_sigma_deg": 1})),
         ("json", f"{UNIT}/status", b"\xff"),
         ("json", f"{UNIT}/status", b"[" * 50_000),
         ("json", f"{UNIT}/status", b'{"site":"north","node":"mast-1","reasons":[NaN]}'),

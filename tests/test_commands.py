@@ -1,6 +1,10 @@
 """Commands over MQTT 5, from a command centre through a real Mosquitto and the publisher process into the event log."""
 
+import base64
+import dataclasses
+import hashlib
 import json
+import random
 import re
 import shlex
 import subprocess
@@ -17,10 +21,13 @@ from sqlite_utils import Database
 from test_publisher import HEARING, Publisher
 from ulid import ULID
 
+from appliance import wire
 from appliance.config import load_site
 from appliance.errors import ConfigError
 from appliance.store import EventLog
+from appliance.store.clips import PART_BYTES, ClipLog, clips_folder, write_whole
 from appliance.store.commands import CommandLog
+from appliance.types import Clip, Event
 
 ALL = 'allow = ["acknowledge", "mute", "unmute", "threshold", "selftest", "clip", "restart"]'
 CONFIG = {"model": {"classes": ["drone", "gunshot"]}}
@@ -116,9 +123,86 @@ def test_what_is_asked_beyond_the_limits_is_answered_with_why(commander: Command
     assert commander.ask("mute", **{"class": "drone", "duration": 60})["error"] == "malformed"
     assert commander.ask("mute", from_deg=10, duration_s=60)["error"] == "malformed"
     assert commander.ask("mute", from_deg=10, to_deg=10, duration_s=60)["error"] == "malformed"
-    clip = commander.ask("clip", event_id=str(ULID()))
-    assert (clip["error"], clip["text"]) == ("unavailable", "this unit keeps no recordings")
     assert commander.ask("reboot")["error"] == "unknown_command"
+
+
+def keep_clip(log: EventLog, event: Event, data: bytes) -> Event:
+    """As the sensor does: promise, write, settle."""
+    promised = dataclasses.replace(event, clip=f"{event.event_id}.flac", clip_state="recording")
+    log.append(promised)
+    folder = clips_folder(log.path)
+    folder.mkdir(exist_ok=True)
+    write_whole(folder / f"{event.event_id}.flac", data)
+    clip = Clip(
+        f"{event.event_id}.flac",
+        event.event_id,
+        "written",
+        start_utc_ns=event.utc_ns,
+        seconds=10.1,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        gaps=((2.5, 0.25),),
+    )
+    with ClipLog(log.path) as clips:
+        assert clips.settle(clip)
+    return promised
+
+
+def test_a_clip_is_told_of_and_fetched_in_parts(
+    commander: Commander, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    """What arrives is the file, to the last bit, whatever the size of the broker's messages."""
+    data = random.Random(0).randbytes(2 * PART_BYTES + 1000)
+    event = keep_clip(event_log, make_event(), data)
+    told = commander.ask("clip", event_id=event.event_id)["result"]
+    assert told == {
+        "event_id": event.event_id,
+        "clip": event.clip,
+        "start": wire.utc_text(event.utc_ns),
+        "seconds": 10.1,
+        "gaps": [{"offset_s": 2.5, "seconds": 0.25}],
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }
+    fetched, sizes = b"", []
+    offset: int | None = 0
+    while offset is not None:
+        part = commander.ask("clip", event_id=event.event_id, offset=offset)["result"]
+        assert part["offset"] == offset
+        sizes.append(len(json.dumps(part)))
+        fetched, offset = fetched + base64.b64decode(part["data"]), part["next_offset"]
+    assert hashlib.sha256(fetched).hexdigest() == told["sha256"]
+    assert len(sizes) == 3
+    assert max(sizes) < 100_000
+    # The log of commands keeps what was said, not the audio: else a flood of requests would fill the disk.
+    assert all(len(row["answer"]) < 1000 for row in logged(event_log.path))
+    beyond = commander.ask("clip", event_id=event.event_id, offset=len(data))
+    assert beyond["error"] == "out_of_limits"
+
+
+def test_why_there_is_no_clip_is_told(commander: Commander, event_log: EventLog, make_event: MakeEvent) -> None:
+    def refused(event_id: str) -> tuple[str, str]:
+        answer = commander.ask("clip", event_id=event_id)
+        assert answer["result"] is None
+        return answer["error"], answer["text"]
+
+    unknown = str(ULID())
+    assert refused(unknown) == ("not_found", f"no event {unknown} in the log")
+    without = make_event(severity="detection")
+    event_log.append(without)
+    assert refused(without.event_id) == (
+        "unavailable",
+        "no clip was taken of it; [clips] in the unit's site file says of which events",
+    )
+    promised = make_event()
+    event_log.append(dataclasses.replace(promised, clip=f"{promised.event_id}.flac", clip_state="recording"))
+    assert refused(promised.event_id)[1] == "its clip is being recorded; ask again in a few seconds"
+    with ClipLog(event_log.path) as clips:
+        clips.settle(Clip(f"{promised.event_id}.flac", promised.event_id, "failed", "the disk is nearly full"))
+    assert refused(promised.event_id) == ("unavailable", "its clip was not kept: the disk is nearly full")
+    kept = keep_clip(event_log, make_event(), b"fLaC")
+    (clips_folder(event_log.path) / f"{kept.event_id}.flac").unlink()
+    assert refused(kept.event_id) == ("unavailable", "its clip is not kept any more")
 
 
 def test_a_repeat_is_not_carried_out_again_and_gets_the_first_answer(commander: Commander, event_log: EventLog) -> None:
@@ -152,7 +236,7 @@ def test_the_publisher_restarts_by_command_once_the_answer_is_out(commander: Com
     publisher.start()
     # Known by its id: it does not restart for ever.
     assert commander.ask("restart", process="publisher", id="restart-1")["ok"]
-    assert commander.ask("clip", event_id=str(ULID()))["error"] == "unavailable"
+    assert commander.ask("clip", event_id=str(ULID()))["error"] == "not_found"
 
 
 def test_only_what_the_site_file_names_is_carried_out(tmp_path: Path, broker: Broker, event_log: EventLog) -> None:
@@ -184,7 +268,7 @@ def test_more_than_the_rate_is_refused_and_much_more_is_ignored(
             assert publisher.stop() == 0
         finally:
             publisher.clean()
-    assert [answer.payload["error"] for answer in commander.answers(b"flood")] == ["unavailable"] * 3 + [
+    assert [answer.payload["error"] for answer in commander.answers(b"flood")] == ["not_found"] * 3 + [
         "rate_limited"
     ] * 3
     assert len(logged(event_log.path)) == 6

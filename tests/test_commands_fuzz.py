@@ -185,7 +185,7 @@ def test_each_message_is_answered_or_counted_and_none_is_fatal(tmp_path: Path, b
         send()
         wait_until(lambda: sum(unit.counted().values()) == sent, "each was counted")
         answer = commander.ask("clip", event_id=str(ULID()))
-        assert answer["error"] == "unavailable"
+        assert answer["error"] == "not_found"
         # Each of the 300 brought up to 16 KiB; were they kept, it would be megabytes.
         assert unit.rss_kib() - before_kib < 8 * 1024
     counted = unit.counted()

@@ -1,5 +1,6 @@
 """The site file: documented key by key, and a wrong one ends in one line that names file, key and remedy."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ def as_documented(default: Any) -> str:
     """A default as the README writes it: TOML, or `empty` where the key is left out."""
     if default is None or default in ("", ()):
         return "empty"
+    if isinstance(default, tuple):
+        return f"`{json.dumps(default)}`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default}`" if isinstance(default, (int, float)) else f'`"{default}"`'

@@ -98,7 +98,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_channels_are_the_topics_of_a_unit() -> None:
     topics = UnitTopics("{site}", "{node}")
-    expected = {str(topic) for topic in (topics.status, topics.health, topics.config, topics.alerts)}
+    expected = {str(topic) for topic in (topics.status, topics.health, topics.config, topics.alerts, topics.tracks)}
     expected |= {str(topics.command(name)) for name in get_args(CommandName)}
     # A topic takes no braces for a level that a caller gives.
     expected |= {f"{topics.event('x')}"[:-1] + "{event_id}", f"{topics.answers('x')}"[:-1] + "{asker}"}

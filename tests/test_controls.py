@@ -11,8 +11,10 @@ from ulid import ULID
 
 from appliance.config import ClassPolicy, CommandSettings, MountSettings, SiteSettings, StoreSettings, UnitSettings
 from appliance.daemon.controls import Controls, MutingSink
+from appliance.daemon.hearing import HearingCheck
 from appliance.daemon.selftest import checks
 from appliance.events import EventPolicy, policies_for, seeded_ulids
+from appliance.geometry import load_array
 from appliance.store import EventLog, Outbox
 from appliance.store.commands import CommandLog, Effects
 from appliance.store.stamp import Stamp
@@ -260,8 +262,10 @@ def test_the_checks_of_a_unit_name_what_is_wrong(event_log: EventLog, intensity_
     site = SiteSettings.model_validate(
         {"model": {"file": str(intensity_model)}, "store": StoreSettings(path=event_log.path)}
     )
-    found = {name: (passed, text) for name, passed, text in checks(site, event_log)}
-    assert list(found) == ["hearing", "model", "clock", "disk"]
+    played = HearingCheck(site, load_array("tetrahedron_4cm2"), ("drone",), dict, lambda: None)
+    found = {name: (passed, text) for name, passed, text in checks(site, event_log, played)}
+    assert list(found) == ["hearing", "model", "detection", "clock", "disk"]
+    assert found["detection"][0], found["detection"][1]
     assert found["hearing"] == (False, "nothing was heard yet")
     assert found["model"][0]
     assert found["disk"][0]
@@ -270,7 +274,7 @@ def test_the_checks_of_a_unit_name_what_is_wrong(event_log: EventLog, intensity_
     damaged.write_bytes(intensity_model.read_bytes()[:-1])
     damaged.with_name("damaged.meta.json").write_bytes(intensity_model.with_name("intensity.meta.json").read_bytes())
     site = site.model_copy(update={"model": site.model.model_copy(update={"file": str(damaged)})})
-    found = {name: (passed, text) for name, passed, text in checks(site, event_log)}
+    found = {name: (passed, text) for name, passed, text in checks(site, event_log, played)}
     assert found["hearing"] == (True, "audio comes from all microphones")
     assert not found["model"][0]
     assert "tampered with or cut short" in found["model"][1]

@@ -183,9 +183,10 @@ def test_commands_reach_the_running_sensor(sensor: "subprocess.Popen[str]", tmp_
         commands.carry_out(asked("selftest"), lambda _: None)
         until(lambda: len(commands.unsent()) == 2)
         checks = json.loads(commands.unsent()[1].payload)["result"]["checks"]
-        assert [check["name"] for check in checks] == ["hearing", "model", "clock", "disk"]
+        assert [check["name"] for check in checks] == ["hearing", "model", "detection", "clock", "disk"]
         assert checks[0]["passed"]
         assert checks[1]["passed"]
+        assert checks[2]["passed"], checks[2]["text"]
         commands.carry_out(asked("restart"), lambda _: None)
         assert sensor.wait(_PATIENCE_S) == 0
         assert json.loads(commands.unsent()[2].payload)["text"] == "the sensor restarts"

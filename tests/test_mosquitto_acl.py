@@ -91,7 +91,13 @@ def centre(guarded_broker: int) -> Iterator[MqttUser]:
 
 def test_a_unit_cannot_speak_as_another(gate: MqttUser, centre: MqttUser) -> None:
     centre.subscribe("acoustic/v1/#")
-    for topic in ("north/roof/status", "north/roof/events/1", "south/gate/alerts", "north/gatehouse/alerts"):
+    for topic in (
+        "north/roof/status",
+        "north/roof/tracks",
+        "north/roof/events/1",
+        "south/gate/alerts",
+        "north/gatehouse/alerts",
+    ):
         assert gate.publish(f"acoustic/v1/{topic}", b"forged") == "Not authorized"
     assert gate.publish("elsewhere", b"forged") == "Not authorized"
     assert gate.publish("acoustic/v1/north/gate/alerts", b"real") == "Success"

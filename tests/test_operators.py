@@ -38,6 +38,8 @@ HEALTH = {
     "open_events": 1,
     "rejected": {"drone": {"cooldown": 2, "below_threshold": 40}},
     "audio": {"gaps": 3, "lost_samples": 480},
+    "hearing_check": {"heard": True, "text": "a drone was heard", "age_s": 3},
+    "clips": {"written": 2, "failed": 1},
     "temperature_c": 51.5,
     "clock": "synchronised",
 }
@@ -94,6 +96,7 @@ def test_a_running_unit_gives_every_metric_of_the_table(
     assert found["acoustic_step_seconds"] == {("0.5",): 0.002, ("0.99",): 0.0095}
     assert found["acoustic_tracks_rejected_total"] == {("cooldown", "drone"): 2.0, ("below_threshold", "drone"): 40.0}
     assert found["acoustic_audio_lost_samples_total"] == {(): 480.0}
+    assert found["acoustic_clips_total"] == {("written",): 2.0, ("failed",): 1.0}
     assert found["acoustic_mqtt_connected"] == {(): 1.0}
 
 

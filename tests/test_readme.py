@@ -3,9 +3,11 @@
 import json
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, get_args
 
@@ -135,7 +137,7 @@ def test_topics_are_those_of_a_unit() -> None:
     unit = UnitTopics("{site}", "{node}")
     retained = {str(topic): "yes" for topic in (unit.status, unit.health, unit.config)}
     asked = (unit.command("{name}"), unit.answers("{asker}"))
-    passing = {str(topic): "no" for topic in (unit.event("{event_id}"), unit.alerts, *asked)}
+    passing = {str(topic): "no" for topic in (unit.event("{event_id}"), unit.alerts, unit.tracks, *asked)}
     told = {row[0]: row[1] for row in rows("Where it is said: MQTT topics", table=0)}
     assert told == retained | passing
 
@@ -207,6 +209,11 @@ class ReadmeSubscriber:
             self._process.kill()
             self._process.wait(timeout=PATIENCE_S)
 
+    def remembers_anything(self) -> bool:
+        """True once it has committed an id."""
+        with closing(sqlite3.connect(self._folder / "seen.db")) as seen:
+            return bool(seen.execute("SELECT count(*) FROM seen").fetchone()[0])
+
     def printed(self) -> list[str]:
         return (self._folder / "printed").read_text(encoding="utf-8").splitlines()
 
@@ -256,6 +263,8 @@ def test_the_subscriber_shows_each_message_once_and_misses_none(
         return subscriber.printed()
 
     wait_until(heard_first, "the first event is shown, however often it is sent")
+    # Killed between print and commit it would show that one again, as the README says.
+    wait_until(subscriber.remembers_anything, "and remembered")
     subscriber.kill()
 
     drone = str(ULID())

@@ -48,7 +48,7 @@ def test_what_is_appended_is_read_back_unchanged_and_in_order(event_log: EventLo
 
 def test_columns_hold_what_the_json_holds(event_log: EventLog, make_event: MakeEvent) -> None:
     """An operator's SQL and the subscriber see the same event."""
-    event = make_event()
+    event = make_event(clip="01ARZ3NDEKTSV4RRFFQ69G5FAV.flac", clip_state="recording")
     event_log.append(event)
     with closing(Database(event_log.path, execute_plugins=False)) as db:
         (row,) = db["events"].rows

@@ -74,7 +74,8 @@ def watch(
             sys.stdout.flush()
 
     unit = f"acoustic/v1/{site}/{node}"
-    feed = Feed(settings, [f"{unit}/status", f"{unit}/events/+", f"{unit}/alerts"], take, client_id=client_id)
+    topics = [f"{unit}/status", f"{unit}/events/+", f"{unit}/alerts", *([] if jsonl else [f"{unit}/tracks"])]
+    feed = Feed(settings, topics, take, client_id=client_id)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -23,6 +23,8 @@ _MOST_ENDED = 20
 _MOST_REASONS = 8
 _MOST_REMEMBERED = 100_000
 _LONGEST_TEXT = 160
+# A unit says its tracks at least twice a second.
+_LIVE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Shown:
     """Its latest state."""
     since_s: float
     """When it was first seen here, on the watcher's own clock."""
+    now_deg: tuple[float, float] | None = None
+    """True bearing and sigma of its track at this moment; None where the unit does not say."""
 
 
 class Board:
@@ -60,6 +64,7 @@ class Board:
         self._open: OrderedDict[str, Shown] = OrderedDict()
         self._seen = _Recent()
         self._latest = _Recent()
+        self._live: dict[str, tuple[float, float, float]] = {}
         self.ended: deque[Shown] = deque(maxlen=_MOST_ENDED)
         """Events that have ended, the latest last."""
         self.rejected: Counter[str] = Counter()
@@ -83,7 +88,12 @@ class Board:
 
     def open_events(self) -> list[Shown]:
         """Events without an end, the newest first."""
-        return list(reversed(self._open.values()))
+        return [replace(shown, now_deg=self._now_deg(key)) for key, shown in reversed(self._open.items())]
+
+    def _now_deg(self, key: str) -> tuple[float, float] | None:
+        if (live := self._live.get(key)) is None or self._clock_s() - live[2] > _LIVE_S:
+            return None
+        return live[:2]
 
     def _take(self, topic: str, payload: bytes) -> dict[str, Any] | None:
         levels = topic.split("/")
@@ -107,6 +117,9 @@ class Board:
             return message
         if kind in ("events", "alerts"):
             return message if self._take_event(site, node, payload) else None
+        if kind == "tracks":
+            self._take_tracks(f"{site}/{node}", message)
+            return None
         raise _RejectedError("topic")
 
     def _take_status(self, site: str, node: str, message: dict[str, Any]) -> None:
@@ -115,6 +128,22 @@ class Board:
             raise _RejectedError("status")
         told = tuple(_plain(str(reason)) for reason in reasons[:_MOST_REASONS])
         self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told))
+
+    def _take_tracks(self, unit: str, message: dict[str, Any]) -> None:
+        """Note where the tracks of open events are; the others are not on this screen."""
+        tracks = message.get("tracks")
+        if message.get("schema") != wire.TRACKS_SCHEMA or not isinstance(tracks, list):
+            raise _RejectedError("tracks")
+        for track in tracks:
+            try:
+                key, told = f"{unit}/{track['event_id']}", (track["bearing_true_deg"], track["bearing_sigma_deg"])
+                bearing_deg, sigma_deg = (float(value) for value in told)
+            except (TypeError, KeyError, ValueError, OverflowError):
+                raise _RejectedError("tracks") from None
+            if not (0.0 <= bearing_deg < 360.0 and 0.0 <= sigma_deg <= 180.0):
+                raise _RejectedError("tracks")
+            if key in self._open:
+                self._live[key] = bearing_deg, sigma_deg, self._clock_s()
 
     def _take_event(self, site: str, node: str, payload: bytes) -> bool:
         """True where it is news."""
@@ -140,11 +169,12 @@ class Board:
         shown = Shown(event, known.since_s if known else self._clock_s())
         if event.state == "end":
             self._open.pop(key, None)
+            self._live.pop(key, None)
             self.ended.append(shown)
             return
         self._open[key] = shown
         if len(self._open) > _MOST_EVENTS:
-            self._open.popitem(last=False)
+            self._live.pop(self._open.popitem(last=False)[0], None)
 
     def _note(self, unit: Unit) -> None:
         self._units[unit.site, unit.node] = replace(unit, heard_s=self._clock_s())

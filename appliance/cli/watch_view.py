@@ -78,11 +78,12 @@ def _events(board: Board, rows: int) -> Table:
 def _cells(shown: Shown) -> list[Text]:
     event = shown.event
     last = "ended" if event.state == "end" else event.severity
+    bearing_deg, sigma_deg = shown.now_deg or (event.bearing_true_deg, event.bearing_sigma_deg)
     return [
         Text(f"{_span(time.monotonic() - shown.since_s)} ago"),
         Text(f"{event.site}/{event.node}"),
         Text(event.class_label.replace("_", " ")),
-        Text(f"{round(event.bearing_true_deg) % 360:03d}° ± {max(1, round(event.bearing_sigma_deg))}°"),
+        Text(f"{round(bearing_deg) % 360:03d}° ± {max(1, round(sigma_deg))}°"),
         Text(f"{event.confidence:.0%}"),
         Text(last),
     ]

@@ -70,6 +70,11 @@ class Controls:
         self._thread.join()
         self._close()
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Those that hold in place of the site file's."""
+        return self._adjustments.thresholds
+
     def mutes(self, event: Event) -> bool:
         """True where a mute covers the event now, also while the event log cannot be read."""
         passed_s = time.monotonic() - self._read_s

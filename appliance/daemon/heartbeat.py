@@ -32,9 +32,17 @@ class Heartbeat:
     """
 
     def __init__(
-        self, log: EventLog, faults: Callable[[], Sequence[str]], details: Callable[[], dict[str, Any]]
+        self,
+        log: EventLog,
+        faults: Callable[[], Sequence[str]],
+        details: Callable[[], dict[str, Any]],
+        deaf: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`faults` adds reasons for being degraded; `details`, asked in the pipeline's thread, adds to the health message."""
+        """`faults` adds reasons for being degraded; `details`, asked in the pipeline's thread, adds to the health message.
+
+        `deaf`: True where audio comes, and none of it is sound.
+        """
+        self._deaf = deaf
         self._log = log
         self._faults = faults
         self._details = details
@@ -96,7 +104,7 @@ class Heartbeat:
         faults += [f"microphone {mic} gives digital silence" for mic in dead]
         if p99_s > _STEP_BUDGET_S:
             faults.append(f"too slow: a 100 ms frame takes up to {p99_s * 1e3:.0f} ms")
-        hearing = latest is not None and silent_s <= _DEAF_S and len(dead) < mics
+        hearing = latest is not None and silent_s <= _DEAF_S and len(dead) < mics and not self._deaf()
         levels = latest.levels_dbfs if latest else ()
         health = {
             "hearing": hearing,

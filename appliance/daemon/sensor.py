@@ -10,13 +10,19 @@ from typing import Any
 
 from appliance import __version__
 from appliance.audio.live import LiveSource
-from appliance.audio.open import open_capture
+from appliance.audio.open import capture_spec, open_capture
 from appliance.audio.source import AudioSource
 from appliance.config import SiteSettings
+from appliance.daemon.clips import ClipSink, settle_cut_off, with_clip
 from appliance.daemon.controls import Controls, MutingSink
+from appliance.daemon.hearing import HearingCheck
 from appliance.daemon.heartbeat import Heartbeat
+from appliance.daemon.live_tracks import LiveTracks
+from appliance.daemon.microphones import MicrophoneWatch
+from appliance.daemon.recorder import Recorder, bits_for
 from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
+from appliance.daemon.tap import TappedSource
 from appliance.errors import ApplianceError, DeviceError, StoreError
 from appliance.events import random_ulids
 from appliance.geometry import ArrayGeometry, load_array
@@ -24,6 +30,9 @@ from appliance.model.scene import SceneModel
 from appliance.pipeline import PipelineSummary, run
 from appliance.stages import Stages, build_stages
 from appliance.store import EventLog
+from appliance.store.clips import ClipLog
+from appliance.store.ladder import has_room_for_clips
+from appliance.store.live import LiveSender
 from appliance.telemetry import clock_quality
 from appliance.texts import load_texts
 
@@ -49,6 +58,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
         busy_timeout_s=_BUSY_TIMEOUT_S,
     ) as log:
         try:
+            settle_cut_off(log.path)
             end_cut_off_events(log)
             geometry = load_array(settings.array)
             model = SceneModel.load(settings.model.file, provider=settings.model.provider)
@@ -56,11 +66,28 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 settings, geometry, model, ulids=random_ulids(), clock=clock_quality, site_file=site_file
             )
             log.set_state("config", _description(settings, geometry, model))
-            controls = Controls(
-                settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log)], stop.set
+            microphones = MicrophoneWatch(geometry)
+            hearing = HearingCheck(
+                settings,
+                geometry,
+                model.classes,
+                lambda: controls.thresholds,
+                microphones.look_at_wiring,
+                site_file=site_file,
             )
-            with controls, open_capture(settings.capture, geometry) as source:
-                summary = serve(source, stages, log, stop, controls)
+            controls = Controls(
+                settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log, hearing)], stop.set
+            )
+            recorder = Recorder(
+                log.path,
+                settings.clips,
+                mics=geometry.mics,
+                bits=bits_for(capture_spec(settings.capture, geometry).sample_format),
+                has_room=lambda: has_room_for_clips(log.path, settings.retention),
+            )
+            with controls, recorder, hearing, open_capture(settings.capture, geometry) as source:
+                beside = Beside(controls, recorder, microphones, hearing)
+                summary = serve(settings, source, stages, log, stop, beside)
         except ApplianceError as error:
             _farewell(log, str(error))
             raise
@@ -68,12 +95,38 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
     _LOG.info("stopped after %.0f s of audio with %d gaps, %d events", summary.audio_s, summary.gaps, summary.events)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Beside:
+    """What runs beside the pipeline, each in a thread of its own where it may have to wait."""
+
+    controls: Controls
+    """What operators ask for."""
+    recorder: Recorder
+    """Audio clips."""
+    microphones: MicrophoneWatch
+    """Whether each of them is one."""
+    hearing: HearingCheck
+    """Whether a drone would be heard."""
+
+    def faults(self) -> list[str]:
+        """Why the unit does not do all of its work."""
+        return [*self.recorder.faults, *self.microphones.faults, *self.hearing.faults]
+
+
 def serve(
-    source: AudioSource, stages: Stages, log: EventLog, stop: threading.Event, controls: Controls
+    settings: SiteSettings,
+    source: AudioSource,
+    stages: Stages,
+    log: EventLog,
+    stop: threading.Event,
+    beside: Beside,
 ) -> PipelineSummary:
-    """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog and a patient sink."""
+    """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog, clips and a patient sink."""
+    controls, recorder = beside.controls, beside.recorder
     sink = PatientSink(log)
     over = threading.Event()
+    live = LiveSender(log.path)
+    tracks = LiveTracks(settings, stages.model.classes, live)
 
     def close_when_stopped() -> None:
         while not over.is_set() and not stop.wait(_STOP_POLL_S):
@@ -86,33 +139,38 @@ def serve(
 
     closer = threading.Thread(target=close_when_stopped, name="stop", daemon=True)
     with Heartbeat(
-        log, lambda: [*log.losses, *([sink.fault] if sink.fault else [])], lambda: _details(source, stages)
+        log,
+        lambda: [*log.losses, *([sink.fault] if sink.fault else []), *beside.faults()],
+        lambda: _details(source, stages, beside),
+        lambda: beside.microphones.deaf,
     ) as heartbeat:
         closer.start()
         try:
             return run(
-                source,
+                TappedSource(source, [recorder, beside.microphones]),
                 stages.extractor,
                 stages.model,
                 stages.tracker,
                 stages.policy,
-                MutingSink(sink, controls),
-                observers=(sink, controls, heartbeat),
+                MutingSink(ClipSink(sink, settings.clips, recorder), controls),
+                observers=(sink, controls, tracks, beside.hearing, heartbeat),
             )
         finally:
             over.set()
             closer.join()
+            live.close()
 
 
 def end_cut_off_events(log: EventLog) -> None:
-    """End what an earlier run of the sensor began and, cut off, could not end itself."""
+    """End what an earlier run of the sensor began and, cut off, could not end itself; the end tells what became of its clip."""
     for event in log.open_events():
         _LOG.warning("event %s (%s) was cut off; ending it", event.event_id, event.class_label)
-        log.append(
-            dataclasses.replace(
-                event, sequence=event.sequence + 1, state="end", utc_ns=time.time_ns(), clock=clock_quality()
-            )
+        end = dataclasses.replace(
+            event, sequence=event.sequence + 1, state="end", utc_ns=time.time_ns(), clock=clock_quality()
         )
+        with ClipLog(log.path) as clips:
+            clip = clips.of(event.event_id)
+        log.append(with_clip(end, clip) if clip else end)
 
 
 def _farewell(log: EventLog, why: str) -> None:
@@ -121,12 +179,18 @@ def _farewell(log: EventLog, why: str) -> None:
         log.set_state("sensor", {"hearing": False, "faults": [why]})
 
 
-def _details(source: AudioSource, stages: Stages) -> dict[str, Any]:
+def _details(source: AudioSource, stages: Stages, beside: Beside) -> dict[str, Any]:
     rejected: dict[str, dict[str, int]] = {}
     for (class_label, cause), count in stages.policy.rejected.copy().items():
         rejected.setdefault(class_label, {})[cause] = count
     lost = dataclasses.asdict(source.ledger) if isinstance(source, LiveSource) else {}
-    return {"open_events": len(stages.policy.open_events), "rejected": rejected, "audio": lost}
+    return {
+        "open_events": len(stages.policy.open_events),
+        "rejected": rejected,
+        "audio": lost,
+        "clips": {state: beside.recorder.counts[state] for state in ("written", "failed")},
+        "hearing_check": beside.hearing.told,
+    }
 
 
 def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> dict[str, Any]:
@@ -141,5 +205,7 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
             "classes": list(model.classes),
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
-        **settings.model_dump(mode="json", include={"mount", "capture", "tracking", "policy"}),
+        **settings.model_dump(
+            mode="json", include={"mount", "capture", "tracking", "policy", "clips", "hearing", "live_tracks"}
+        ),
     }

@@ -8,7 +8,7 @@ from appliance import wire
 from appliance.config import CommandSettings
 from appliance.publish import requests
 from appliance.publish.requests import Request
-from appliance.types import CommandError, Mute
+from appliance.types import Clip, CommandError, Mute
 
 MAX_MUTES = 16
 
@@ -18,6 +18,12 @@ class Effects(Protocol):
 
     def acknowledge(self, event_id: str) -> tuple[str, int] | None:
         """Who deals with the event, since which UTC in nanoseconds; None where there is no such event."""
+
+    def clip(self, event_id: str) -> Clip | None:
+        """The clip of an event; None where none was promised."""
+
+    def knows(self, event_id: str) -> bool:
+        """True where there is such an event."""
 
     def mutes(self) -> list[Mute]:
         """Those that have not ended."""
@@ -62,7 +68,7 @@ def carry_out(
         case requests.Threshold():
             return _threshold(request, effects, settings, classes)
         case requests.Clip():
-            return Refusal("unavailable", "this unit keeps no recordings")
+            return _clip(request, effects)
         case requests.Restart() if request.process == "publisher":
             return "the publisher restarts", None
         case _:
@@ -105,6 +111,31 @@ def _acknowledge(request: requests.Acknowledge, effects: Effects) -> Outcome | R
         return Refusal("not_found", f"no event {request.event_id} in the log")
     who, utc_ns = first
     return f"acknowledged by {who}", {"event_id": request.event_id, "by": who, "time": wire.utc_text(utc_ns)}
+
+
+def _clip(request: requests.Clip, effects: Effects) -> Outcome | Refusal:
+    """What is known of it. The audio itself is added when the answer is sent: the log of commands is no place for it."""
+    clip = effects.clip(request.event_id)
+    if clip is None:
+        if not effects.knows(request.event_id):
+            return Refusal("not_found", f"no event {request.event_id} in the log")
+        return Refusal("unavailable", "no clip was taken of it; [clips] in the unit's site file says of which events")
+    if clip.state == "recording":
+        return Refusal("unavailable", "its clip is being recorded; ask again in a few seconds")
+    if clip.state == "failed":
+        return Refusal("unavailable", f"its clip was not kept: {clip.reason or 'see the log of the sensor'}")
+    if request.offset is not None and request.offset >= clip.size_bytes:
+        return Refusal("out_of_limits", f"offset: the clip has {clip.size_bytes} bytes")
+    return f"{clip.name}, {clip.seconds:.1f} s, {clip.size_bytes} bytes", {
+        "event_id": clip.event_id,
+        "clip": clip.name,
+        "start": wire.utc_text(clip.start_utc_ns),
+        "seconds": clip.seconds,
+        "gaps": [{"offset_s": offset_s, "seconds": seconds} for offset_s, seconds in clip.gaps],
+        "bytes": clip.size_bytes,
+        "sha256": clip.sha256,
+        **({} if request.offset is None else {"offset": request.offset}),
+    }
 
 
 def _unknown(class_label: str, classes: Collection[str] | None) -> Refusal | None:

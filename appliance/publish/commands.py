@@ -13,6 +13,7 @@ from appliance.config import CommandSettings, UnitSettings
 from appliance.errors import ConfigError, WireError
 from appliance.publish import requests
 from appliance.publish.actions import Effects, Refusal, carry_out
+from appliance.publish.clip_parts import ReadClip, with_audio
 from appliance.publish.connector import Connector
 from appliance.publish.packets import MAX_RECEIVED_BYTES, Incoming, Outgoing
 from appliance.publish.requests import Request, read_request
@@ -59,6 +60,7 @@ class Commands:
         settings: CommandSettings,
         connector: Connector,
         topics: UnitTopics,
+        read_clip: ReadClip,
         *,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -66,6 +68,7 @@ class Commands:
         self._settings = settings
         self._connector = connector
         self._topics = topics
+        self._read_clip = read_clip
         self._clock_s = clock_s
         self._inbox: deque[tuple[Incoming, Request | Refusal]] = deque()
         self._asked_s: deque[float] = deque(maxlen=2 * settings.per_minute)
@@ -214,7 +217,7 @@ class Commands:
             elif self._connector.room > 0:
                 outgoing = Outgoing(
                     Topic(answer.response_topic),
-                    answer.payload,
+                    with_audio(answer.payload, self._read_clip),
                     (("schema", wire.ANSWER_SCHEMA),),
                     expiry_s=left_s,
                     correlation=answer.correlation,

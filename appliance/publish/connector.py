@@ -129,20 +129,20 @@ class Connector:
         """
         if self._client is None or not self.connected:
             raise BrokerError(f"{self.broker}: not connected")
-        try:
-            info: MQTTMessageInfo = self._client.publish(
-                str(message.topic),
-                message.payload.encode(),
-                qos=1,
-                retain=message.retain,
-                properties=publish_properties(message) if self._mqtt5 else None,
-            )
-        except _FOREIGN as error:
-            raise self._lost(f"connection lost: {error}") from error
-        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise self._lost("connection lost")
-        self._sent_s[info.mid] = time.monotonic()
-        return info.mid
+        number = self._send(self._client, message, qos=1)
+        self._sent_s[number] = time.monotonic()
+        return number
+
+    def pass_on(self, message: Outgoing) -> bool:
+        """Send at QoS 0, now or never; False where the network has not yet taken what was sent before, or is gone.
+
+        Nothing waits here: what is only worth something now must not fill the memory, nor hold up an alert.
+        Raises `BrokerError` where the connection breaks.
+        """
+        if self._client is None or not self.connected or self._client.want_write():
+            return False
+        self._send(self._client, message, qos=0)
+        return True
 
     def acknowledged(self) -> list[int]:
         """Numbers of the messages that the broker has taken over since the last call, also where it is gone since."""
@@ -180,6 +180,21 @@ class Connector:
         self._refusal = None
         self._sent_s.clear()
         self.connected = False
+
+    def _send(self, client: Client, message: Outgoing, *, qos: int) -> int:
+        try:
+            info: MQTTMessageInfo = client.publish(
+                str(message.topic),
+                message.payload.encode(),
+                qos=qos,
+                retain=message.retain,
+                properties=publish_properties(message) if self._mqtt5 else None,
+            )
+        except _FOREIGN as error:
+            raise self._lost(f"connection lost: {error}") from error
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise self._lost("connection lost")
+        return info.mid
 
     def _attempt(self) -> Client:
         client = self._new_client()
@@ -276,8 +291,9 @@ class Connector:
             # Kept pending: the broker's access list can be mended, a message that is marked sent cannot.
             self._refusal = refusal(reason)
             return
-        self._sent_s.pop(mid, None)
-        self._acknowledged.append(mid)
+        # What goes out at QoS 0 ends here too; nobody has acknowledged that.
+        if self._sent_s.pop(mid, None) is not None:
+            self._acknowledged.append(mid)
 
     def _no_answer(self) -> str:
         # An older broker hangs up on a greeting of MQTT 5 that it cannot read, without saying why.

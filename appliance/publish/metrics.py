@@ -36,6 +36,7 @@ class MetricSpec:
 METRICS = (
     MetricSpec("acoustic_status", ("state",), "1 for the state that the unit publishes, 0 for the others"),
     MetricSpec("acoustic_hearing", (), "1 where the sensor hears"),
+    MetricSpec("acoustic_hearing_check", (), "1 where the drone of the latest hearing check was heard"),
     MetricSpec("acoustic_sensor_age_seconds", (), "since the sensor last reported"),
     MetricSpec("acoustic_faults", (), "reasons for being degraded"),
     MetricSpec("acoustic_microphone_level_dbfs", ("microphone",), "level of a microphone, RMS, 0 is full scale"),
@@ -46,6 +47,7 @@ METRICS = (
     MetricSpec("acoustic_tracks_rejected_total", ("class", "cause"), "tracks that never became an event"),
     MetricSpec("acoustic_audio_gaps_total", (), "times that audio was lost"),
     MetricSpec("acoustic_audio_lost_samples_total", (), "samples per microphone that never came"),
+    MetricSpec("acoustic_clips_total", ("outcome",), "audio clips since the sensor started: written, failed"),
     MetricSpec("acoustic_temperature_celsius", (), "of the hottest zone"),
     MetricSpec("acoustic_clock_synchronised", (), "1 where UTC is disciplined"),
     MetricSpec(
@@ -90,6 +92,7 @@ class Metrics(Collector):
         found: dict[str, object] = {
             "acoustic_status": {(name,): name == state for name in ("online", "degraded", "offline")},
             "acoustic_hearing": (sensor or {}).get("hearing"),
+            "acoustic_hearing_check": _mapping(health.get("hearing_check")).get("heard"),
             "acoustic_sensor_age_seconds": sensor_age_s,
             "acoustic_faults": len(faults) if isinstance(faults := (sensor or {}).get("faults"), list) else None,
             "acoustic_microphone_level_dbfs": _numbered(health.get("levels_dbfs")),
@@ -108,6 +111,7 @@ class Metrics(Collector):
             },
             "acoustic_audio_gaps_total": audio.get("gaps"),
             "acoustic_audio_lost_samples_total": audio.get("lost_samples"),
+            "acoustic_clips_total": {(outcome,): n for outcome, n in _mapping(health.get("clips")).items()},
             "acoustic_temperature_celsius": health.get("temperature_c"),
             "acoustic_clock_synchronised": health["clock"] == "synchronised" if "clock" in health else None,
             "acoustic_outbox_messages": {(outcome,): count for outcome, count in outbox.items()},

@@ -27,7 +27,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to publish at QoS 1."""
+    """One message to publish."""
 
     topic: Topic
     """Where to."""

@@ -81,6 +81,8 @@ class Clip(Request):
 
     event_id: _EventId
     """The event."""
+    offset: int | None = Field(default=None, ge=0, le=2**53 - 1)
+    """Send the file's bytes from here on, as many as go into one answer; None: only tell of it."""
 
 
 class Restart(Request):

@@ -38,6 +38,7 @@ class UnitTopics:
         self.health = self._unit / "health"
         self.config = self._unit / "config"
         self.alerts = self._unit / "alerts"
+        self.tracks = self._unit / "tracks"
         self.commands = f"{self._unit}/cmd/+"
 
     def event(self, event_id: str) -> Topic:

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from appliance.store.clips import clip_of
 from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
 from appliance.store.stamp import Stamp
-from appliance.types import Adjustments, Answer, Command, Job, Mute
+from appliance.types import Adjustments, Answer, Clip, Command, Job, Mute
 
 # A flood of commands must not fill the disk.
 _KEPT_COMMANDS = 10_000
@@ -30,7 +31,7 @@ class Effects:
 
     def acknowledge(self, event_id: str) -> tuple[str, int] | None:
         """Note that somebody deals with the event: who did so first, and its UTC in nanoseconds; None where there is no such event."""
-        if not self._db.execute("SELECT 1 FROM events WHERE event_id = ? LIMIT 1", [event_id]).fetchone():
+        if not self.knows(event_id):
             return None
         self._db.execute(
             "INSERT OR IGNORE INTO acknowledgements VALUES (?, ?, ?)", [event_id, self._who, self._now.utc_ns]
@@ -43,6 +44,14 @@ class Effects:
             "SELECT asked_by, utc_ns FROM acknowledgements WHERE event_id = ?", [event_id]
         ).fetchone()
         return who, utc_ns
+
+    def clip(self, event_id: str) -> Clip | None:
+        """The clip of an event; None where none was promised."""
+        return clip_of(self._db, event_id)
+
+    def knows(self, event_id: str) -> bool:
+        """True where there is such an event."""
+        return bool(self._db.execute("SELECT 1 FROM events WHERE event_id = ? LIMIT 1", [event_id]).fetchone())
 
     def mutes(self) -> list[Mute]:
         """Those that have not ended."""

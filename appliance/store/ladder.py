@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from appliance.config import RetentionSettings
 from appliance.errors import StoreError
 from appliance.store import reserve
 from appliance.store.copies import old_copies, remove_copy
@@ -30,6 +31,19 @@ _LITTLE_BYTES = 512 * 1024
 def free_bytes(path: Path) -> int:
     """Room on the event log's file system for one who is not root."""
     return shutil.disk_usage(path.parent).free
+
+
+def wanted_free_bytes(path: Path, settings: RetentionSettings) -> int:
+    """With less free disk than this, files are removed."""
+    return min(settings.free_mb * 1_000_000, shutil.disk_usage(path.parent).total // 5)
+
+
+def has_room_for_clips(path: Path, settings: RetentionSettings) -> bool:
+    """False where the disk is so full that no clip is begun: half of where old ones go, so that new ones replace them."""
+    try:
+        return free_bytes(path) >= wanted_free_bytes(path, settings) // 2
+    except OSError:
+        return False
 
 
 def files_of(path: Path, kind: Kind) -> list[tuple[int, int, Path]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from appliance import wire
 from appliance.store import chain
+from appliance.store.clips import promise
 from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
 from appliance.store.ladder import with_room
 from appliance.store.quarantine import CorruptError, quarantine
@@ -72,7 +73,7 @@ class EventLog:
             self._begin_chain()
 
     def append(self, event: Event) -> None:
-        """Commit the event together with its messages to send; when this returns, a power cut cannot undo it.
+        """Commit the event together with its messages to send and the clip that it promises; when this returns, a power cut cannot undo it.
 
         The full lifecycle goes to `events`. To `alerts` goes what opens an alert, and the end of what ever was one.
         Raises `StoreError`; nothing was written then.
@@ -194,6 +195,7 @@ class EventLog:
             if (event.severity == "alert" and not was_alert) or (event.state == "end" and was_alert):
                 messages.append((row_id, "alerts", 0))
             self._db.conn.executemany("INSERT INTO outbox (event_row, kind, priority) VALUES (?, ?, ?)", messages)
+            promise(self._db, row_id, event)
 
     def _replace(self, error: CorruptError) -> None:
         kept, undelivered = quarantine(self.path)

@@ -87,7 +87,8 @@ def _copy(path: Path, new: Database) -> tuple[int, int, int]:
             for table in new.table_names():
                 if not table.startswith(("sqlite_", "_sqlite_")):
                     _copy_table(old, new, table)
-            new.execute("DELETE FROM outbox WHERE event_row NOT IN (SELECT id FROM events)")
+            for table in ("outbox", "clips"):
+                new.execute(f"DELETE FROM {table} WHERE event_row NOT IN (SELECT id FROM events)")  # noqa: S608 - tables are ours
             committed = last_row_id(old, "events")
             # A row id is never given twice, even where the last rows were lost.
             new.execute("UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'events'", [committed])

@@ -23,6 +23,7 @@ from appliance.store.ladder import (
     report,
     shed_events,
     shed_files,
+    wanted_free_bytes,
 )
 from appliance.store.removal import Kind, Removal, remove_older, remove_oldest
 from appliance.store.stamp import Stamp
@@ -51,7 +52,7 @@ def retain(path: Path, settings: RetentionSettings, *, clock_is_set: bool, now: 
     reserve_bytes = min(settings.reserve_mb * _MB, total_bytes // 10)
     removals = [
         *_files_over_quota(path, settings, clock_is_set, now),
-        *shed_files(path, min(settings.free_mb * _MB, total_bytes // 5)),
+        *shed_files(path, wanted_free_bytes(path, settings)),
     ]
     try:
         if path.exists():

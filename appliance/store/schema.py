@@ -171,3 +171,31 @@ def m005_commands(db: Database) -> None:
 def m006_room(db: Database) -> None:
     """What is written here and deleted again leaves free pages in the file: room for alerts on a full disk."""
     db.execute("CREATE TABLE room (bytes BLOB) STRICT")
+
+
+@MIGRATIONS()
+def m007_clips(db: Database) -> None:
+    """The audio clip that an event refers to: promised with its first message, settled once it is written or never will be."""
+    db.execute(
+        """
+        CREATE TABLE clips (
+            name TEXT PRIMARY KEY,
+            event_row INTEGER NOT NULL REFERENCES events (id) ON DELETE CASCADE,
+            event_id TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('recording', 'written', 'failed')),
+            reason TEXT NOT NULL DEFAULT '',
+            start_utc_ns INTEGER NOT NULL DEFAULT 0,
+            seconds REAL NOT NULL DEFAULT 0,
+            bytes INTEGER NOT NULL DEFAULT 0,
+            sha256 TEXT NOT NULL DEFAULT '',
+            gaps TEXT NOT NULL DEFAULT '[]'
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    db.execute("CREATE INDEX clips_by_event ON clips (event_id)")
+    db.execute("CREATE INDEX clips_by_event_row ON clips (event_row)")
+    # What each message said of the clip, as its payload has it.
+    for column in ("clip", "clip_state", "clip_sha256"):
+        db.execute(
+            f"ALTER TABLE events ADD COLUMN {column} TEXT GENERATED ALWAYS AS (json_extract(payload, '$.{column}')) VIRTUAL"
+        )

@@ -1,0 +1,147 @@
+"""Watches the microphones themselves: one that is stuck, weak, clipped, doubled or in another's place is named."""
+
+import itertools
+import threading
+import time
+from collections import Counter, deque
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.audio.wiring import WiringCheck
+from appliance.geometry import ArrayGeometry
+from appliance.types import AudioBlock, Float32Array
+
+_SECOND_BLOCKS = 10
+# What lasts shorter is weather, a bird on the windscreen, a hand.
+_FAULTY_S = 10
+_WEAK_S = 60
+_CLIPPED_FROM = 0.999
+_CLIPPED_SHARE = 0.01
+_OFFSET = 0.1
+_WEAK_DB = 20.0
+# Below this there is nothing to be weak against but the noise of the converters.
+_AUDIBLE_DBFS = -70.0
+_SILENT = 1e-6
+_WIRING_EVERY_S = 30.0
+_WIRING_LOOKS = 10
+# A right array is explained best by itself, to within 0.02, in echoing rooms too; sound along an axis of symmetry tells
+# nothing of some faults.
+_WIRING_GAIN = 0.05
+_WIRING_OFTEN = 4
+_WIRING_CURED_GAIN = 0.02
+
+
+class MicrophoneWatch:
+    """Hears along. A fault is named once it has lasted, and taken back once it has not been there for as long."""
+
+    def __init__(self, geometry: ArrayGeometry) -> None:
+        self._mics = geometry.mics
+        self._wiring = WiringCheck(geometry)
+        self._second: list[AudioBlock] = []
+        self._lasted_s: Counter[str] = Counter()
+        self._named: set[str] = set()
+        self._stuck = 0
+        self._gains: deque[npt.NDArray[np.float64]] = deque(maxlen=_WIRING_LOOKS)
+        self._wrong = ""
+        self._wiring_due_s = time.monotonic()
+        self._latest: Float32Array | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each, the same words while it lasts."""
+        with self._lock:
+            return [*sorted(self._named), *([self._wrong] if self._wrong else [])]
+
+    @property
+    def deaf(self) -> bool:
+        """True where not one microphone gives anything but one value."""
+        with self._lock:
+            return self._stuck == self._mics
+
+    def audio(self, block: AudioBlock) -> None:
+        """Take in the next block; once a second it is weighed."""
+        if block.gap:
+            self._second.clear()
+        self._second.append(block)
+        if len(self._second) >= _SECOND_BLOCKS:
+            samples = np.concatenate([each.samples for each in self._second], axis=1)
+            self._second.clear()
+            seen = self._weigh(samples)
+            with self._lock:
+                self._latest = samples
+                self._note(seen)
+
+    def look_at_wiring(self) -> None:
+        """Compare the latest second with the array; for another thread, as it takes a while for many microphones."""
+        if time.monotonic() < self._wiring_due_s:
+            return
+        with self._lock:
+            samples, self._latest = self._latest, None
+            sound = samples is not None and not self._named
+        # A fault of another kind would look like one of these.
+        if samples is None or not sound or not self._is_audible(samples):
+            return
+        self._wiring_due_s = time.monotonic() + _WIRING_EVERY_S
+        gains = self._wiring.gains(samples)
+        # Where every wiring explains it alike, it came from all sides at once.
+        if np.abs(gains).max() > _WIRING_GAIN:
+            self._gains.append(gains)
+            wrong = self._verdict(np.stack(self._gains))
+            with self._lock:
+                self._wrong = wrong
+
+    def _verdict(self, gains: npt.NDArray[np.float64]) -> str:
+        """What the latest looks say, (looks, faults); it stands until they speak against it."""
+        mean = gains.mean(axis=0)
+        best = int(mean.argmax())
+        sure = len(gains) == _WIRING_LOOKS and mean[best] > _WIRING_GAIN
+        if sure and int((gains[:, best] > _WIRING_GAIN).sum()) >= _WIRING_OFTEN:
+            return str(self._wiring.faults[best])
+        return self._wrong if mean[best] > _WIRING_CURED_GAIN else ""
+
+    def _is_audible(self, samples: Float32Array) -> bool:
+        return bool(_dbfs(samples).min() > _AUDIBLE_DBFS)
+
+    def _weigh(self, samples: Float32Array) -> set[str]:
+        """What is wrong with one second."""
+        level_dbfs, mean = _dbfs(samples), samples.mean(axis=1)
+        spread = np.ptp(samples, axis=1)
+        clipped = (np.abs(samples) >= _CLIPPED_FROM).mean(axis=1)
+        with self._lock:
+            self._stuck = int((spread == 0.0).sum())
+        seen: set[str] = set()
+        for mic in range(self._mics):
+            name = f"microphone {mic + 1}"
+            others = np.median(np.delete(level_dbfs, mic))
+            if spread[mic] == 0.0:
+                # Digital silence has a sentence of its own, in the heartbeat.
+                seen |= set() if abs(mean[mic]) < _SILENT else {f"{name} is stuck at one value"}
+            elif clipped[mic] >= _CLIPPED_SHARE:
+                seen.add(f"{name} clips; lower its gain")
+            elif abs(mean[mic]) >= _OFFSET:
+                seen.add(f"{name} has a DC offset")
+            elif others > _AUDIBLE_DBFS and level_dbfs[mic] < others - _WEAK_DB:
+                seen.add(f"{name} is far weaker than the others: blocked, wet or dead")
+        for one, other in itertools.combinations(np.flatnonzero(spread > 0.0), 2):
+            if np.array_equal(samples[one], samples[other]):
+                seen.add(f"microphones {one + 1} and {other + 1} give the same samples; check [capture] channels")
+        return seen
+
+    def _note(self, seen: set[str]) -> None:
+        for fault in {*seen, *self._lasted_s}:
+            patience_s = _WEAK_S if "weaker" in fault else _FAULTY_S
+            self._lasted_s[fault] = (
+                min(patience_s, self._lasted_s[fault] + 1) if fault in seen else self._lasted_s[fault] - 1
+            )
+            if self._lasted_s[fault] >= patience_s:
+                self._named.add(fault)
+            elif self._lasted_s[fault] <= 0:
+                del self._lasted_s[fault]
+                self._named.discard(fault)
+
+
+def _dbfs(samples: Float32Array) -> npt.NDArray[np.float64]:
+    """(mics,) level of what swings, without the offset."""
+    return np.asarray(20.0 * np.log10(np.maximum(samples.std(axis=1, dtype=np.float64), 1e-6)))
