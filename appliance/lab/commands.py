@@ -178,6 +178,22 @@ def demo() -> None:
 
 
 @app.command()
+def train_full(
+    folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
+    experiment: Annotated[Path | None, typer.Option(help="A TOML file; empty: full.toml of the experiments.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps in all; empty: the experiment's.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the network learns: cuda, or cpu for a try.")] = "cuda",
+) -> None:
+    """Train the full DeepASA, which hears whole clips: for a GPU, and a teacher of the network that ships."""
+    from appliance.lab.full_train import FULL_EXPERIMENT, load_full_experiment
+    from appliance.lab.full_train import train_full as run_training
+
+    settings = load_full_experiment(experiment or FULL_EXPERIMENT, steps=steps)
+    print(run_training(settings, folder, workers=workers, device=device, log=partial(print, flush=True)))
+
+
+@app.command()
 def train_accdoa(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
     experiment: Annotated[str, typer.Option(help="Whose scenes, steps and rates: tiny, or a TOML file.")] = "tiny",
