@@ -18,8 +18,9 @@ def truth_and_perfect_outputs() -> tuple[dict[str, torch.Tensor], dict[str, torc
     activity[0, 0], activity[0, 1, 2:4] = 1.0, 1.0
     class_index = torch.tensor([[0, 5, -1]])
     direction = torch.nn.functional.normalize(torch.randn(1, TARGETS, _LABELS, 3), dim=3)
-    share = torch.zeros(1, TARGETS + 1, _HOPS, BANDS)
-    share[:, 0, :, :20], share[:, 1, :, 20:30], share[:, TARGETS, :, 30:] = 1.0, 1.0, 1.0
+    share = torch.zeros(1, 2 * TARGETS + 1, _HOPS, BANDS)
+    share[:, 0, :, :20], share[:, 1, :, 20:30], share[:, -1, :, 30:] = 1.0, 1.0, 1.0
+    share[:, TARGETS, :, 15:20], share[:, 0, :, 15:20] = 1.0, 0.0
     truth = {"activity": activity, "class_index": class_index, "direction": direction, "ratio_mask": share}
     class_logits = torch.full((1, TARGETS, _LABELS, len(CLASSES) + 1), -9.0)
     class_logits[..., -1] = 9.0 * (1.0 - activity)
@@ -46,7 +47,7 @@ def test_slots_are_places_and_not_identities() -> None:
     expected, _ = scene_loss(outputs, truth, features)
     for order in itertools.permutations(range(TARGETS)):
         moved = {name: value[:, list(order)] for name, value in outputs.items() if name != "mask_logits"}
-        moved["mask_logits"] = outputs["mask_logits"][:, [*order, TARGETS]]
+        moved["mask_logits"] = outputs["mask_logits"][:, [*order, *(TARGETS + slot for slot in order), 2 * TARGETS]]
         torch.testing.assert_close(scene_loss(moved, truth, features)[0], expected)
 
 

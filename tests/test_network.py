@@ -9,7 +9,7 @@ import torch
 
 from appliance.dsp.features import BANDS, FEATURES
 from appliance.dsp.stft import HOPS_PER_LABEL
-from appliance.lab.export import OPSET, export_step_graph, write_meta
+from appliance.lab.export import OPSET, OUTPUTS, export_step_graph, write_meta
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
 from appliance.lab.parity import largest_difference, step_graph_outputs, torch_outputs
 
@@ -26,6 +26,9 @@ def network() -> DeepAsaEdge:
                 value.normal_(0.0, 0.3)
             elif name.endswith("running_var"):
                 value.uniform_(0.5, 2.0)
+        for name, weight in net.named_parameters():
+            if "head_correction" in name or "modulate" in name:  # zero before training: nothing would be tested
+                weight.normal_(0.0, 0.1)
     return net.eval()
 
 
@@ -50,6 +53,27 @@ def test_the_future_changes_nothing_now(network: DeepAsaEdge, features: npt.NDAr
         np.testing.assert_array_equal(one[name][:15], other[name][:15])
         assert np.abs(one[name][15:] - other[name][15:]).max() > 1e-4
     np.testing.assert_array_equal(one["mask"][:, : 15 * HOPS_PER_LABEL], other["mask"][:, : 15 * HOPS_PER_LABEL])
+
+
+def test_a_head_that_is_left_out_is_not_in_the_graph(network: DeepAsaEdge, tmp_path: Path) -> None:
+    import onnx
+
+    names = []
+    for outputs in (OUTPUTS, ("scene_embedding",)):
+        export_step_graph(network, tmp_path / "some.onnx", outputs)
+        names.append({value.name for value in onnx.load(str(tmp_path / "some.onnx")).graph.output})
+    assert names[0] - names[1] == {"mask", "direct_mask"}
+    assert {"activity", "class_probs", "doa", "doa_sigma_deg", "scene_embedding"} <= names[1]
+
+
+def test_without_the_chain_of_inference_the_first_heads_speak(features: npt.NDArray[np.float32]) -> None:
+    torch.manual_seed(5)
+    network = DeepAsaEdge(NetworkSettings(width=16, blocks=1, head=16, object_width=8))
+    torch.nn.init.normal_(network.refinements[0].head_correction.weight)
+    whole = torch_outputs(network, features, [_LABELS])
+    network.cut_chain(0)
+    assert not any(name.startswith("coi") for name in network.initial_state())
+    assert largest_difference(whole, torch_outputs(network, features, [_LABELS]))["activity"] > 1e-3
 
 
 def test_onnx_equals_torch(network: DeepAsaEdge, features: npt.NDArray[np.float32], tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Training: any size of the network learns a few steps, and a run that was interrupted goes on as if it had not been."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,31 +7,21 @@ import pytest
 import torch
 
 from appliance.errors import ConfigError
-from appliance.lab import validate
 from appliance.lab.experiment import load_experiment
 from appliance.lab.network import NetworkSettings
 from appliance.lab.scenes import SceneSettings
-from appliance.lab.train import TrainSettings, load_checkpoint, train
+from appliance.lab.train import TrainSettings, learning_rate, load_checkpoint, train
 
-_SCENES = SceneSettings(folds=(4,), seconds=1.0, synthetic_drones=0.0, arrays=2)
+_SCENES = SceneSettings(folds=(4,), seconds=1.0, synthetic_drones=0.0, synthetic_machines=0.0, arrays=2)
 _TINY = TrainSettings(
     batch=4,
-    fresh=2,
     steps=4,
     warmup_steps=1,
     validate_every=2,
+    validation_scenes=2,
     network=NetworkSettings(width=16, blocks=1, head=16, object_width=8),
     scenes=_SCENES,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _few_scenes() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validate, "_SCENES", 2)
-        validate._fixed_scenes.cache_clear()
-        yield
-    validate._fixed_scenes.cache_clear()
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
@@ -61,9 +50,18 @@ def test_the_checkpoint_carries_its_experiment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "small", "base"])
 def test_every_size_learns(name: str, tmp_path: Path) -> None:
-    settings = replace(load_experiment(name), batch=2, fresh=2, steps=1, validate_every=5, scenes=_SCENES)
+    settings = replace(load_experiment(name), batch=2, steps=1, minutes=0.0, validation_scenes=0, scenes=_SCENES)
     path = train(settings, tmp_path, workers=0, log=lambda _: None)
     assert all(torch.isfinite(weight).all() for weight in _weights(path).values() if weight.is_floating_point())
+
+
+def test_a_run_by_the_clock_ends_and_its_rate_falls_to_zero(tmp_path: Path) -> None:
+    settings = replace(_TINY, minutes=0.02, decay_share=1.0, validation_scenes=0)
+    said: list[str] = []
+    train(settings, tmp_path, workers=0, log=said.append)
+    assert learning_rate(settings, 100, 0.0) == settings.learning_rate
+    assert learning_rate(settings, 100, 0.6) == pytest.approx(settings.learning_rate / 2)
+    assert learning_rate(settings, 100, 60.0) == 0.0
 
 
 def test_an_experiment_with_a_wrong_key_names_the_likely_one(tmp_path: Path) -> None:
@@ -74,5 +72,5 @@ def test_an_experiment_with_a_wrong_key_names_the_likely_one(tmp_path: Path) -> 
     path.write_text('steps = "many"\n')
     with pytest.raises(ConfigError, match=r"mine\.toml: steps: .*integer"):
         load_experiment(str(path))
-    with pytest.raises(ConfigError, match="one of: base, small, tiny"):
+    with pytest.raises(ConfigError, match="one of: base, small, small-final, small-judged, tiny"):
         load_experiment("huge")

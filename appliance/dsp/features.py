@@ -3,6 +3,7 @@
 Bands are single bins below 500 Hz, where a drone's rotor harmonics live, and ERB-like above (Glasberg & Moore 1990).
 Intensity and its normalisation follow Merimaa & Pulkki's directional audio coding: I = Re{W*·[X, Y, Z]} over the mean
 of pressure and velocity energy, so that each component is within ±1 and a single plane wave gives its unit vector.
+The last feature, harmonicity, has as many fundamentals as there are bands and shares nothing else with them.
 """
 
 import numpy as np
@@ -10,11 +11,21 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from appliance.dsp.foa import FoaEncoder
+from appliance.dsp.harmonics import Harmonicity
 from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Complex64Array, FeatureFrame, Float32Array
 
-FEATURE_NAMES = ("level", "intensity_x", "intensity_y", "intensity_z", "diffuseness", "validity_xy", "validity_z")
+FEATURE_NAMES = (
+    "level",
+    "intensity_x",
+    "intensity_y",
+    "intensity_z",
+    "diffuseness",
+    "validity_xy",
+    "validity_z",
+    "harmonicity",
+)
 FEATURES = len(FEATURE_NAMES)
 INTENSITY = slice(1, 4)
 """Where the intensity's x, y and z stand among the features."""
@@ -83,7 +94,9 @@ class SlowLevel:
         return clipped
 
 
-def band_features(foa: Complex64Array, validity: Float32Array, slow_level: SlowLevel) -> Float32Array:
+def band_features(
+    foa: Complex64Array, validity: Float32Array, slow_level: SlowLevel, harmonicity: Harmonicity
+) -> Float32Array:
     """Ambisonics (frames, 4, bins) and `band_validity` (2, bands) → features (frames, features, bands)."""
     w, y, z, x = (foa[:, channel] for channel in range(4))
     power = (foa.real**2 + foa.imag**2).astype(np.float32, copy=False)
@@ -96,6 +109,7 @@ def band_features(foa: Complex64Array, validity: Float32Array, slow_level: SlowL
         values[:, feature] = band_sum((conjugate * dipole).real) / energy
     values[:, 4] = 1.0 - np.sqrt((values[:, 1:4] ** 2).sum(axis=1))
     values[:, 5:7] = validity
+    values[:, 7] = harmonicity.push(w)
     return values
 
 
@@ -107,12 +121,14 @@ class FeatureExtractor:
         self._validity = band_validity(self.encoder)
         self._stft = StreamingStft(geometry.mics)
         self._slow_level = SlowLevel()
+        self._harmonicity = Harmonicity(BANDS)
         self.reset()
 
     def reset(self) -> None:
         """Forget what was heard, after a gap in the audio."""
         self._stft.reset()
         self._slow_level.reset()
+        self._harmonicity.reset()
         self._samples = 0
         self._frames = 0
 
@@ -124,7 +140,7 @@ class FeatureExtractor:
         if len(spectrum) == 0:
             return []
         foa = self.encoder.encode(spectrum)
-        values = band_features(foa, self._validity, self._slow_level)
+        values = band_features(foa, self._validity, self._slow_level, self._harmonicity)
         frames = []
         for hop_values, hop_spectrum in zip(values, foa, strict=True):
             self._frames += 1

@@ -13,7 +13,8 @@ HOP_SAMPLES = 320
 BINS = WINDOW_SAMPLES // 2 + 1
 HOPS_PER_LABEL = 5
 
-_WINDOW = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
+WINDOW = np.hanning(WINDOW_SAMPLES + 1)[:-1].astype(np.float32)
+"""(window,) periodic Hann."""
 
 
 def bin_frequencies_hz() -> npt.NDArray[np.float64]:
@@ -35,7 +36,7 @@ def stft(samples: Float32Array) -> Complex64Array:
 
 def _transform(padded: Float32Array) -> Complex64Array:
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES, axis=-1)[..., ::HOP_SAMPLES, :]
-    spectrum = np.fft.rfft(windows * _WINDOW, axis=-1).astype(np.complex64)
+    spectrum = np.fft.rfft(windows * WINDOW, axis=-1).astype(np.complex64)
     return np.moveaxis(spectrum, -2, 0)
 
 

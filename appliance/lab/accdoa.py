@@ -21,7 +21,7 @@ from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES, FeatureExtrac
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
 from appliance.lab.dcase_csv import SeldRow
-from appliance.lab.network import CausalConv, State
+from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.scenes import TARGETS
 from appliance.types import Direction, FeatureFrame, Float32Array, SceneFrame, SceneObject
@@ -61,7 +61,7 @@ class AccdoaCrnn(nn.Module):
         self.settings = settings
         blocks, inputs, bands = [], FEATURES, BANDS
         for index, outputs in enumerate(settings.channels):
-            blocks.append(_Block(f"conv{index}", inputs, outputs, bands, HOPS_PER_LABEL if index == 0 else 1))
+            blocks.append(ConvBlock(f"conv{index}", inputs, outputs, bands, HOPS_PER_LABEL if index == 0 else 1))
             inputs, bands = outputs, bands // 2
         self.blocks = nn.ModuleList(blocks)
         self.recurrence = nn.GRU(inputs * bands, settings.hidden, settings.layers, batch_first=True)
@@ -93,7 +93,7 @@ class AccdoaCrnn(nn.Module):
         return {"accdoa": self.head(x).reshape(n, labels, s.tracks, s.classes, 3)}, new_state
 
 
-class _Block(nn.Module):
+class ConvBlock(nn.Module):
     """Causal convolution, normalisation, ReLU, greatest of so many hops and of two bands."""
 
     def __init__(self, name: str, inputs: int, outputs: int, bands: int, hops: int) -> None:

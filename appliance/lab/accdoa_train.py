@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings, adpit_loss
+from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
+from appliance.lab.baseline_training import accdoa_step
 from appliance.lab.commit import current_commit
 from appliance.lab.train import SceneBatches, TrainSettings, learning_rate
 
@@ -52,21 +53,12 @@ def train_accdoa(
         log(f"going on from {last} at step {step}")
     ahead = 4 if workers else None
     batches = DataLoader(SceneBatches(training, step), batch_size=None, num_workers=workers, prefetch_factor=ahead)
-    fresh = network.initial_state(training.batch)
     began, first, total = time.monotonic(), step, 0.0
-    network.train()
     for batch in batches:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(training, step)
-        truth = {name: tensor.to(device) for name, tensor in batch.items()}
-        outputs, _ = network(truth["features"], fresh)
-        loss = adpit_loss(outputs["accdoa"], truth)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-        optimiser.step()
         step += 1
-        total += float(loss.detach())
+        total += float(accdoa_step(network, optimiser, {name: tensor.to(device) for name, tensor in batch.items()}))
         if step % _LOG_EVERY == 0 or step == training.steps:
             taken = (step - first - 1) % _LOG_EVERY + 1
             rate = (step - first) * training.batch / (time.monotonic() - began)

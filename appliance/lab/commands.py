@@ -18,6 +18,7 @@ def train(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
     experiment: Annotated[str, typer.Option(help="tiny, small, base, or a TOML file.")] = "tiny",
     steps: Annotated[int | None, typer.Option(help="Steps in all; empty: the experiment's.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes in all, instead of steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and scenes; empty: the experiment's.")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
@@ -32,7 +33,7 @@ def train(
     from appliance.lab.train import train as run_training
 
     run_training(
-        load_experiment(experiment, {"steps": steps, "seed": seed}),
+        load_experiment(experiment, {"steps": steps, "minutes": minutes, "seed": seed}),
         folder,
         start=start,
         workers=workers,
@@ -46,12 +47,18 @@ def train(
 @app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="A last.pt of `appliance lab train`.")],
-    name: Annotated[str, typer.Option(help="Name of the model; -fp32 and -int8 are added.")] = "deepasa-edge-tiny",
+    name: Annotated[str, typer.Option(help="Name of the model; -fp32 and -int8 are added.")] = "deepasa-edge-small",
+    out: Annotated[Path | None, typer.Option(help="Folder; empty: firmware_configs/models.")] = None,
+    coi_rounds: Annotated[int | None, typer.Option(help="Rounds of the chain of inference; empty: all.")] = None,
+    masks: Annotated[bool, typer.Option(help="With the masks, which `replay --stems` needs.")] = True,
 ) -> None:
-    """Write the FP32 and INT8 ONNX files with their meta into firmware_configs/models."""
+    """Write the FP32 and INT8 ONNX files with their meta."""
+    from appliance.lab.export import OUTPUTS
     from appliance.lab.ship import export_checkpoint
+    from appliance.model.meta import MODELS_DIR
 
-    for path in export_checkpoint(checkpoint, name):
+    outputs = [output for output in OUTPUTS if masks or "mask" not in output]
+    for path in export_checkpoint(checkpoint, name, out or MODELS_DIR, coi_rounds=coi_rounds, outputs=outputs):
         print(path)
 
 

@@ -4,20 +4,25 @@ The network is trained on the *encoded* response E(f)·A(f, θ): E from the geom
 that are a little elsewhere, of unequal gain and phase, one of them dead at times.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from appliance.dsp.features import band_validity
-from appliance.dsp.foa import FoaEncoder, steering
+from appliance.dsp.foa import FoaEncoder
 from appliance.dsp.stft import bin_frequencies_hz
 from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry, load_array, shipped_arrays
-from appliance.types import Complex64Array, Float32Array
+from appliance.types import Complex64Array
 
 
 class EncodedArray:
     """One array with its faults, seen through its encoder.
 
-    `validity` (2, bands); `diffuse_root`, `incoherent_root` (bins, 4, 4) colour white noise (…, bins, 4) into an
+    `encoder` (bins, 4, mics) leads from the true microphones, gain and phase errors included, to Ambisonics;
+    `true_positions_m` (mics, 3) is where they really are; `validity` (2, bands); `diffuse_root`, `incoherent_root` (bins, 4, 4) colour white noise (…, bins, 4) into an
     isotropic field and into noise that is independent from microphone to microphone (wind, self-noise).
     """
 
@@ -31,28 +36,13 @@ class EncodedArray:
         gain = 10.0 ** (gain_db / 20.0) * np.exp(-2j * np.pi * bin_frequencies_hz()[:, None] * delay_s)
         if geometry.mics > 4 and rng.random() < 0.05:
             gain[:, rng.integers(geometry.mics)] = 0.0
-        self._positions_m = positions
-        self._encoder: Complex64Array = (encoder.matrix * gain[:, None, :]).astype(np.complex64)
+        self.true_positions_m = positions
+        self.encoder: Complex64Array = (encoder.matrix * gain[:, None, :]).astype(np.complex64)
         distance_m = np.linalg.norm(positions[:, None] - positions[None], axis=2)
         wavenumber = 2.0 * np.pi * bin_frequencies_hz() / SPEED_OF_SOUND_M_S
         coherence = np.sinc(wavenumber[:, None, None] * distance_m / np.pi)
-        self.diffuse_root = _root(self._encoder @ coherence @ self._encoder.conj().transpose(0, 2, 1))
-        self.incoherent_root = _root(self._encoder @ self._encoder.conj().transpose(0, 2, 1))
-
-    @property
-    def encoder(self) -> Complex64Array:
-        """(bins, 4, mics) from the true microphones, gain and phase errors included, to Ambisonics."""
-        return self._encoder
-
-    @property
-    def true_positions_m(self) -> npt.NDArray[np.float64]:
-        """(mics, 3) where the microphones really are."""
-        return self._positions_m
-
-    def response(self, directions: npt.NDArray[np.float64]) -> Complex64Array:
-        """Encoded response (directions, 4, bins) to plane waves from unit vectors (directions, 3)."""
-        encoded: Complex64Array = np.matmul(self._encoder, steering(self._positions_m, directions))
-        return np.ascontiguousarray(encoded.transpose(2, 1, 0))
+        self.diffuse_root = _root(self.encoder @ coherence @ self.encoder.conj().transpose(0, 2, 1))
+        self.incoherent_root = _root(self.encoder @ self.encoder.conj().transpose(0, 2, 1))
 
 
 def _root(covariance: npt.NDArray[np.complexfloating]) -> Complex64Array:
@@ -89,26 +79,35 @@ def draw_array(rng: np.random.Generator) -> EncodedArray:
     return EncodedArray(rng, draw_geometry(rng))
 
 
-def ambient_level(rng: np.random.Generator, spectrum: Complex64Array) -> Float32Array:
-    """Smoothed magnitude (frames, bins) of a recorded bed: what a diffuse field of that sound has."""
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    smooth = power.copy()
-    smooth[1:] += power[:-1]
-    smooth[:-1] += power[1:]
-    smooth[:, 1:] += power[:, :-1]
-    smooth[:, :-1] += power[:, 1:]
-    magnitude: Float32Array = np.sqrt(smooth / 5.0)
-    return magnitude * np.float32(rng.uniform(0.9, 1.1))
+class ArrayBank:
+    """Random arrays on a device, as tensors with the array in front; a missing microphone's encoder is zero.
 
-
-def wind_level(rng: np.random.Generator, frames: int) -> Float32Array:
-    """Magnitude (frames, bins) of wind turbulence at a microphone: a steep low-frequency spectrum that gusts.
-
-    The corner moves up with the gust, as turbulence is carried past the microphone faster (Corcos 1964).
+    `validity` (arrays, 2, bands), `planar` (arrays,), `diffuse_root` and `incoherent_root` (arrays, 4, bins, 4).
     """
-    gust = np.interp(np.arange(frames), np.arange(0, frames + 40, 25), rng.normal(0, 1, len(range(0, frames + 40, 25))))
-    speed = np.exp(0.35 * gust)[:, None]
-    corner_hz = rng.uniform(15.0, 80.0) * speed
-    slope = rng.uniform(0.8, 1.8)
-    level = speed**2 / (1.0 + bin_frequencies_hz()[None] / corner_hz) ** (2 * slope)
-    return level.astype(np.float32)
+
+    def __init__(self, rng: np.random.Generator, count: int, device: torch.device) -> None:
+        with ThreadPoolExecutor() as pool:
+            arrays = list(pool.map(draw_array, rng.spawn(count)))
+        mics = max(len(array.true_positions_m) for array in arrays)
+        encoder = np.zeros((count, *arrays[0].encoder.shape[:2], mics), np.complex64)
+        lead_s = np.zeros((count, mics, 3), np.float32)
+        for index, array in enumerate(arrays):
+            own = len(array.true_positions_m)
+            encoder[index, :, :, :own] = array.encoder
+            lead_s[index, :own] = array.true_positions_m / SPEED_OF_SOUND_M_S
+        self._encoder = torch.from_numpy(encoder).to(device)
+        self._lead_s = torch.from_numpy(lead_s).to(device)
+        self._hz = torch.from_numpy(bin_frequencies_hz().astype(np.float32)).to(device)
+        self.validity = torch.from_numpy(np.stack([array.validity for array in arrays])).to(device)
+        self.planar = torch.tensor([array.planar for array in arrays], device=device)
+        self.diffuse_root = torch.from_numpy(np.stack([array.diffuse_root for array in arrays])).to(device)
+        self.incoherent_root = torch.from_numpy(np.stack([array.incoherent_root for array in arrays])).to(device)
+
+    def __len__(self) -> int:
+        return len(self.planar)
+
+    def response(self, array: Tensor, directions: Tensor) -> Tensor:
+        """Encoded response (n, 4, directions, bins) of arrays (n,) to plane waves from unit vectors (n, directions, 3)."""
+        turns = torch.einsum("nmx,ndx->nmd", self._lead_s[array], directions)[:, None] * self._hz[:, None, None]
+        steering = torch.polar(torch.ones((), device=turns.device).expand_as(turns), 2.0 * torch.pi * turns)
+        return torch.matmul(self._encoder[array], steering).permute(0, 2, 3, 1)

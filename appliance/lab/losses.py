@@ -9,20 +9,18 @@ from torch.nn import functional
 from appliance.lab.scenes import TARGETS
 
 _PERMUTATIONS = torch.tensor(list(permutations(range(TARGETS))))
-WEIGHTS = {"mask": 1.0, "activity": 1.5, "class": 1.5, "doa": 1.0}
-_SIGMA_WEIGHT = 0.1
+WEIGHTS = {"mask": 1.0, "activity": 1.5, "class": 1.5, "doa": 1.0, "sigma": 0.1, "first": 0.3, "sounds": 0.5}
 _NONE_WEIGHT = 0.3
-_SOUND_WEIGHT = 0.5
+_LOUDNESS = 1.15
+"""The masks count by amplitude (levels are in bels): what is loud in a sound is what one hears of it."""
 
 
 def scene_loss(
     outputs: dict[str, Tensor], truth: dict[str, Tensor], features: Tensor
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean loss over a batch, and its parts for the log.
 
-    `outputs` as `DeepAsaEdge` gives them, J = `TARGETS`; `truth` holds `ratio_mask` (N, J + 1, T, bands),
-    `activity` (N, J, L), `class_index` (N, J), `direction` (N, J, L, 3), and with `sound_logits` among the
-    outputs `sounds` (N, L, sounds).
+    `outputs` as `DeepAsaEdge` gives them, J = `TARGETS`; `truth` as `scenes.Batch`.
     """
     activity, class_index = truth["activity"], truth["class_index"]
     n, targets, labels = activity.shape
@@ -30,29 +28,17 @@ def scene_loss(
     sounding = activity.sum(dim=2, keepdim=True)
     frame_weight = activity * torch.sqrt(labels / sounding.clamp(min=1.0)) / labels
 
-    level_weight = torch.exp(0.7 * features[:, 0])
+    level_weight = torch.exp(_LOUDNESS * features[:, 0])
     level_weight = level_weight / level_weight.sum(dim=(1, 2), keepdim=True)
     log_mask = functional.log_softmax(outputs["mask_logits"], dim=1)
     weighted = (truth["ratio_mask"] * level_weight.unsqueeze(1)).flatten(2)
-    cost_mask = -torch.bmm(weighted[:, :targets], log_mask[:, :targets].flatten(2).transpose(1, 2))
-    noise_mask = -(weighted[:, targets] * log_mask[:, targets].flatten(1)).sum(dim=1)
+    cost_mask = torch.zeros((), device=activity.device)
+    for part in (slice(targets), slice(targets, 2 * targets)):  # direct sound, reflections
+        cost_mask = cost_mask - torch.bmm(weighted[:, part], log_mask[:, part].flatten(2).transpose(1, 2))
+    noise_mask = -(weighted[:, -1] * log_mask[:, -1].flatten(1)).sum(dim=1)
 
-    log_class = functional.log_softmax(outputs["class_logits"], dim=3)  # (N, slots, L, C + 1)
-    index = class_index.clamp(min=0)[:, :, None, None].expand(n, targets, labels, 1)
-    of_class = torch.stack(
-        [
-            log_class[:, slot : slot + 1].expand(n, targets, labels, -1).gather(3, index)[..., 0]
-            for slot in range(targets)
-        ],
-        dim=2,
-    )  # (N, targets, slots, L)
-    cost_class = -(frame_weight.unsqueeze(2) * of_class).sum(dim=3)
-    cost_class = cost_class - _NONE_WEIGHT / labels * torch.einsum("njl,nkl->njk", 1.0 - activity, log_class[..., -1])
-
-    on = functional.logsigmoid(outputs["activity_logits"])
-    off = functional.logsigmoid(-outputs["activity_logits"])
-    cost_activity = -torch.einsum("njl,nkl->njk", frame_weight, on)
-    cost_activity = cost_activity - torch.einsum("njl,nkl->njk", 1.0 - activity, off) / labels
+    cost_class = _class_cost(outputs["class_logits"], class_index, activity, frame_weight)
+    cost_activity = _activity_cost(outputs["activity_logits"], activity, frame_weight)
 
     cosine = torch.einsum("njlx,nklx->njkl", truth["direction"], outputs["doa"])
     cost_doa = (frame_weight.unsqueeze(2) * (1.0 - cosine)).sum(dim=3)
@@ -77,13 +63,38 @@ def scene_loss(
     parts = {name: pick(cost).mean() for name, cost in costs.items()}
     parts["mask"] = parts["mask"] + noise_mask.mean()
     parts["sigma"] = sigma.mean()
-    loss = sum(
-        (WEIGHTS.get(name, _SIGMA_WEIGHT) * part for name, part in parts.items()), torch.zeros((), device=total.device)
-    )
+    if "first_class_logits" in outputs:
+        first = WEIGHTS["class"] * _class_cost(outputs["first_class_logits"], class_index, activity, frame_weight)
+        first = first + WEIGHTS["activity"] * _activity_cost(outputs["first_activity_logits"], activity, frame_weight)
+        parts["first"] = pick(first).mean()
+    loss = sum((WEIGHTS[name] * part for name, part in parts.items()), torch.zeros((), device=total.device))
     if "sound_logits" in outputs:
         per_sound = functional.binary_cross_entropy_with_logits(
             outputs["sound_logits"], truth["sounds"], reduction="none"
         )
         parts["sounds"] = per_sound.sum(dim=2).mean()
-        loss = loss + _SOUND_WEIGHT * parts["sounds"]
-    return loss, {name: float(part.detach()) for name, part in parts.items()}
+        loss = loss + WEIGHTS["sounds"] * parts["sounds"]
+    return loss, {name: part.detach() for name, part in parts.items()}
+
+
+def _class_cost(logits: Tensor, class_index: Tensor, activity: Tensor, frame_weight: Tensor) -> Tensor:
+    """(N, targets, slots): cross-entropy of each target's class in each slot, *none* where it is silent."""
+    n, targets, labels = activity.shape
+    log_class = functional.log_softmax(logits, dim=3)  # (N, slots, L, C + 1)
+    index = class_index.clamp(min=0)[:, :, None, None].expand(n, targets, labels, 1)
+    of_class = torch.stack(
+        [
+            log_class[:, slot : slot + 1].expand(n, targets, labels, -1).gather(3, index)[..., 0]
+            for slot in range(targets)
+        ],
+        dim=2,
+    )  # (N, targets, slots, L)
+    cost = -(frame_weight.unsqueeze(2) * of_class).sum(dim=3)
+    return cost - _NONE_WEIGHT / labels * torch.einsum("njl,nkl->njk", 1.0 - activity, log_class[..., -1])
+
+
+def _activity_cost(logits: Tensor, activity: Tensor, frame_weight: Tensor) -> Tensor:
+    """(N, targets, slots): binary cross-entropy of each target's activity in each slot."""
+    on = torch.einsum("njl,nkl->njk", frame_weight, functional.logsigmoid(logits))
+    off = torch.einsum("njl,nkl->njk", 1.0 - activity, functional.logsigmoid(-logits))
+    return -on - off / activity.shape[2]

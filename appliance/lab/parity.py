@@ -12,7 +12,7 @@ from appliance.model.scene import SceneModel
 from appliance.types import FeatureFrame
 
 Outputs = dict[str, npt.NDArray[np.float32]]
-"""`activity` (labels, J), `class_probs` (labels, J, classes), `doa` (labels, J, 3), `mask` (J, hops, bands)."""
+"""`activity` (labels, J), `class_probs` (labels, J, classes), `doa` (labels, J, 3), `mask` and `direct_mask` (J, hops, bands)."""
 
 
 @torch.no_grad()
@@ -28,11 +28,13 @@ def torch_outputs(network: DeepAsaEdge, features: npt.NDArray[np.float32], chunk
         parts.append(out)
         start += hops
     joined = {name: torch.cat([part[name] for part in parts], dim=2)[0] for name in parts[0]}
+    share, objects = torch.softmax(joined["mask_logits"], dim=0), network.settings.objects
     return {
         "activity": torch.sigmoid(joined["activity_logits"]).T.numpy(),
         "class_probs": torch.softmax(joined["class_logits"], dim=2)[..., :-1].transpose(0, 1).numpy(),
         "doa": joined["doa"].transpose(0, 1).numpy(),
-        "mask": torch.softmax(joined["mask_logits"], dim=0)[: network.settings.objects].numpy(),
+        "mask": (share[:objects] + share[objects:-1]).numpy(),
+        "direct_mask": share[:objects].numpy(),
     }
 
 
@@ -46,7 +48,7 @@ def step_graph_outputs(path: Path, features: npt.NDArray[np.float32]) -> Outputs
         "activity": np.stack([scene["activity"][0] for scene in scenes]),
         "class_probs": np.stack([scene["class_probs"][0, :, :-1] for scene in scenes]),
         "doa": np.stack([scene["doa"][0] for scene in scenes]),
-        "mask": np.concatenate([scene["mask"][0] for scene in scenes], axis=1)[: model.meta.objects],
+        **{name: np.concatenate([scene[name][0] for scene in scenes], axis=1) for name in ("mask", "direct_mask")},
     }
 
 

@@ -5,7 +5,7 @@ states come from real roll-outs, never zeros.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from appliance.dsp.stft import HOPS_PER_LABEL
-from appliance.lab.scenes import Scene
+from appliance.types import Float32Array
 
 _KEPT_FP32 = ("stem", "pool", "full_band", "gate_and_candidate", "mask_query", "head_", "label_head", "doa_head")
 """Small layers whose rounding costs most: with them in INT8 the scores erred by .0044 from FP32's, so by .0017."""
@@ -27,17 +27,17 @@ _PERCENTILE = 99.999
 class _RollOut(CalibrationDataReader):  # type: ignore[misc]
     """Inputs of every n-th step while the FP32 graph streams through scenes."""
 
-    def __init__(self, model_path: Path, scenes: list[Scene], every: int) -> None:
+    def __init__(self, model_path: Path, scenes: Sequence[Float32Array], every: int) -> None:
         self._session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
         self._steps = self._roll(scenes, every)
 
-    def _roll(self, scenes: list[Scene], every: int) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    def _roll(self, scenes: Sequence[Float32Array], every: int) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
         outputs = [output.name for output in self._session.get_outputs()]
         shapes = {entry.name: entry.shape for entry in self._session.get_inputs() if entry.name != "features"}
         state = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         for scene in scenes:
-            for index, start in enumerate(range(0, scene.features.shape[1], HOPS_PER_LABEL)):
-                inputs = {"features": scene.features[None, :, start : start + HOPS_PER_LABEL], **state}
+            for index, start in enumerate(range(0, scene.shape[1], HOPS_PER_LABEL)):
+                inputs = {"features": scene[None, :, start : start + HOPS_PER_LABEL], **state}
                 if index % every == every - 1:
                     yield inputs
                 out = dict(zip(outputs, self._session.run(outputs, inputs), strict=True))
@@ -48,8 +48,11 @@ class _RollOut(CalibrationDataReader):  # type: ignore[misc]
         return next(self._steps, None)
 
 
-def quantize(fp32_path: Path, int8_path: Path, scenes: list[Scene], *, every: int = 7) -> None:
-    """Write the INT8 model: per-channel S8 weights, U8 activations whose range covers `_PERCENTILE` of the calibration."""
+def quantize(fp32_path: Path, int8_path: Path, scenes: Sequence[Float32Array], *, every: int = 7) -> None:
+    """Write the INT8 model: per-channel S8 weights, U8 activations whose range covers `_PERCENTILE` of the calibration.
+
+    `scenes` are features (features, hops, bands) to be streamed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(fp32_path), str(prepared), skip_symbolic_shape=True)

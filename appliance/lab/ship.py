@@ -1,8 +1,9 @@
 """From a checkpoint to the files that ship: FP32 and INT8 ONNX with their meta."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from appliance.lab.export import export_step_graph, write_meta
+from appliance.lab.export import OUTPUTS, export_step_graph, write_meta
 from appliance.lab.quantize import quantize
 from appliance.lab.scenes import SceneMaker, SceneSettings
 from appliance.lab.train import load_checkpoint
@@ -15,13 +16,25 @@ NOTICE = (
 )
 
 
-def export_checkpoint(checkpoint: Path, name: str, folder: Path = MODELS_DIR) -> tuple[Path, Path]:
-    """Write `<name>-fp32.onnx` and `<name>-int8.onnx` with their meta; calibration scenes come from fold 4."""
+def export_checkpoint(
+    checkpoint: Path,
+    name: str,
+    folder: Path = MODELS_DIR,
+    *,
+    coi_rounds: int | None = None,
+    outputs: Sequence[str] = OUTPUTS,
+) -> tuple[Path, Path]:
+    """Write `<name>-fp32.onnx` and `<name>-int8.onnx` with their meta; calibration scenes come from fold 4.
+
+    `coi_rounds` cuts the chain of inference short; `outputs` leaves heads out.
+    """
     network, saved = load_checkpoint(checkpoint)
+    if coi_rounds is not None:
+        network.cut_chain(coi_rounds)
     fp32, int8 = (folder / f"{name}-{precision}.onnx" for precision in ("fp32", "int8"))
-    export_step_graph(network, fp32)
-    maker = SceneMaker(SceneSettings(folds=(4,), synthetic_drones=0.0, arrays=24), seed=404)
-    quantize(fp32, int8, [maker.scene((404, index)) for index in range(_CALIBRATION_SCENES)])
+    export_step_graph(network, fp32, outputs)
+    maker = SceneMaker(SceneSettings(folds=(4,), synthetic_drones=0.0, synthetic_machines=0.0, arrays=24), seed=404)
+    quantize(fp32, int8, list(maker.batch((404,), _CALIBRATION_SCENES)["features"].numpy()))
     training = {key: saved[key] for key in ("settings", "commit", "step")}
     training |= {"hours": round(saved["seconds"] / 3600, 2), "notice": NOTICE}
     for path, precision in ((fp32, "fp32"), (int8, "int8")):

@@ -43,12 +43,12 @@ def synth_drone(rng: np.random.Generator, seconds: float, airframe: str | None =
     blades = int(rng.choice(frame.blades))
     shaft_hz = rng.uniform(*frame.shaft_hz)
     slope_db = rng.uniform(*frame.slope_db)
-    collective = _wander(rng, samples, rng.uniform(0.0, 0.06), rng.uniform(0.3, 1.5))
+    collective = wander(rng, samples, rng.uniform(0.0, 0.06), rng.uniform(0.3, 1.5))
     drone = np.zeros(samples, np.float32)
     envelope = np.zeros(samples, np.float32)
     colour_db = rng.normal(0.0, 4.0, size=64)
     for _ in range(int(rng.choice(frame.rotors))):
-        own = rng.normal(1.0, 0.025) + _wander(rng, samples, rng.uniform(0.002, 0.02), rng.uniform(0.05, 0.4))
+        own = rng.normal(1.0, 0.025) + wander(rng, samples, rng.uniform(0.002, 0.02), rng.uniform(0.05, 0.4))
         phase = (2.0 * np.pi * np.cumsum(shaft_hz * (own + collective)) / _RATE_HZ).astype(np.float32)
         phase += np.float32(rng.uniform(0.0, 2.0 * np.pi))
         highest = int(min(40, 7000.0 / (shaft_hz * blades * 1.2)))
@@ -71,7 +71,7 @@ def synth_drone(rng: np.random.Generator, seconds: float, airframe: str | None =
     return np.asarray(drone / (np.abs(drone).max() + 1e-9), np.float32)
 
 
-def _wander(rng: np.random.Generator, samples: int, depth: float, time_constant_s: float) -> npt.NDArray[np.float64]:
+def wander(rng: np.random.Generator, samples: int, depth: float, time_constant_s: float) -> npt.NDArray[np.float64]:
     """Ornstein–Uhlenbeck noise (samples,) of this standard deviation, drawn at 100 Hz and interpolated."""
     points = samples // 160 + 2
     keep = np.exp(-0.01 / time_constant_s)

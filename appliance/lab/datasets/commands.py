@@ -81,3 +81,15 @@ def judge(
     scores = judge_recordings(recordings, system, lambda line: print(line, flush=True))
     print(f"ER20 {scores.er20:.2f}  F20 {scores.f20:.2f}  LE {scores.le_cd_deg:.0f}°  LR {scores.lr_cd:.2f}")
     print(f"SELD {scores.seld:.2f} of {system.name} over {len(recordings)} scenes")
+
+
+@app.command()
+def carry(
+    folder: Annotated[Path, typer.Argument(help="Where the copy goes; name it in $APPLIANCE_PACK there.")],
+    folds: Annotated[str, typer.Option(help="Folds that it holds; never the one that is judged on.")] = "1,2,3,4",
+) -> None:
+    """A copy of the audio pack at a quarter of its size (Ogg Vorbis), to train on another machine."""
+    from appliance.lab.datasets.carry import carry_pack
+
+    size = carry_pack(folder, [int(fold) for fold in folds.split(",")])
+    print(f"{folder}: {size / 1e6:.1f} MB")

@@ -1,0 +1,60 @@
+"""One step of training of each baseline, so that one loop can teach them and our network from the same batches.
+
+A batch is a dictionary of tensors on the network's device, at least `features` (N, features, T, bands), `activity`
+(N, J, L), `class_index` (N, J), -1 for an empty slot, and `direction` (N, J, L, 3). The loop sets the rate.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from appliance.lab.accdoa import AccdoaCrnn, adpit_loss
+from appliance.lab.commit import current_commit
+from appliance.lab.steered_cnn import SteeredCnn, steered_cnn_loss, training_directions
+
+Batch = dict[str, Tensor]
+_LONGEST_GRADIENT = 2.0
+
+
+def accdoa_step(network: AccdoaCrnn, optimiser: Optimizer, batch: Batch) -> Tensor:
+    """Learn one batch; the mean loss over it comes back, detached."""
+    network.train()
+    outputs, _ = network(batch["features"], network.initial_state(len(batch["features"])))
+    return _descend(network, optimiser, adpit_loss(outputs["accdoa"], batch))
+
+
+def steered_cnn_step(network: SteeredCnn, optimiser: Optimizer, batch: Batch) -> Tensor:
+    """Learn one batch, steered near the truth; the mean loss over it comes back, detached."""
+    network.train()
+    towards = training_directions(batch["features"], batch)
+    outputs, _ = network(batch["features"], network.initial_state(len(batch["features"])), towards)
+    return _descend(network, optimiser, steered_cnn_loss(outputs, batch))
+
+
+def save_baseline(network: AccdoaCrnn | SteeredCnn, path: Path, **facts: Any) -> None:
+    """Write a checkpoint that `load_accdoa` or `load_steered_cnn` reads; `facts` (step, seed …) go beside the weights.
+
+    It replaces an older one only when it is whole.
+    """
+    saved = {
+        "network": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+        "settings": {"network": asdict(network.settings)},
+        "commit": current_commit(),
+        **facts,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".next")
+    torch.save(saved, fresh)
+    fresh.replace(path)
+
+
+def _descend(network: nn.Module, optimiser: Optimizer, loss: Tensor) -> Tensor:
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
+    optimiser.step()
+    return loss.detach()

@@ -1,0 +1,57 @@
+"""Engines and electric hum from physics: what else has harmonics, so that harmonics alone are never a drone.
+
+A four-stroke engine with C cylinders at n revolutions per second fires C·n/2 times a second; unequal cylinders put
+lines at every half order. Mains and motors hum at multiples of 50 or 60 Hz that hardly wander.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import lfilter
+
+from appliance.lab.synth_drones import wander
+
+_RATE_HZ = 16_000
+
+
+def synth_engine(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
+    """A combustion engine (n,), peak ±1: pulses at the firing rate through random resonances, with intake noise."""
+    samples = int(seconds * _RATE_HZ)
+    cylinders = int(rng.choice((1, 2, 3, 4, 4, 6, 8)))
+    idle_hz = rng.uniform(9.0, 75.0) if cylinders > 1 else rng.uniform(12.0, 130.0)
+    drift = 1.0 + wander(rng, samples, rng.uniform(0.003, 0.08), rng.uniform(0.2, 2.0))
+    cycles = np.cumsum(0.5 * idle_hz * np.maximum(drift, 0.3)) / _RATE_HZ  # of two revolutions
+    firing = np.floor(cycles * cylinders).astype(np.int64)
+    fired = np.flatnonzero(np.diff(firing, prepend=firing[0]))
+    strength = rng.normal(1.0, rng.uniform(0.02, 0.25), cylinders)[firing[fired] % cylinders]
+    pulses = np.zeros(samples)
+    pulses[fired] = strength * rng.normal(1.0, 0.06, len(fired))
+    engine = lfilter([1.0], [1.0, -rng.uniform(0.6, 0.98)], pulses)
+    envelope = lfilter([1.0], [1.0, -0.99], pulses)
+    noise = rng.standard_normal(samples) * (envelope / (envelope.std() + 1e-9) + rng.uniform(0.1, 2.0))
+    engine = engine / (engine.std() + 1e-9) + 10.0 ** (rng.uniform(-20.0, 3.0) / 20.0) * noise / (noise.std() + 1e-9)
+    for _ in range(int(rng.integers(1, 4))):  # exhaust and body
+        radius, angle = rng.uniform(0.85, 0.99), 2.0 * np.pi * np.exp(rng.uniform(np.log(60), np.log(2500))) / _RATE_HZ
+        engine = engine + rng.uniform(0.2, 1.0) * _resonant(engine, radius, angle)
+    return np.asarray(engine / (np.abs(engine).max() + 1e-9), np.float32)
+
+
+def synth_hum(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
+    """Transformer, pump or fan (n,), peak ±1: steady lines at multiples of the mains or of a constant speed, and hiss."""
+    samples = int(seconds * _RATE_HZ)
+    base_hz = float(rng.choice((50.0, 60.0, 100.0, 120.0, rng.uniform(15.0, 400.0))))
+    phase = 2.0 * np.pi * np.cumsum(base_hz * (1.0 + wander(rng, samples, 5e-4, 2.0))) / _RATE_HZ
+    highest = int(min(40, 7000.0 / base_hz))
+    hum = np.zeros(samples)
+    slope_db = rng.uniform(0.5, 6.0)
+    for order in range(1, highest + 1):
+        level_db = -slope_db * (order - 1) + rng.normal(0.0, 8.0)
+        hum += 10.0 ** (level_db / 20.0) * np.cos(order * phase + rng.uniform(0.0, 2.0 * np.pi))
+    hiss = lfilter([1.0], [1.0, -rng.uniform(0.0, 0.95)], rng.standard_normal(samples))
+    hum = hum / (hum.std() + 1e-9) + 10.0 ** (rng.uniform(-25.0, 5.0) / 20.0) * hiss / hiss.std()
+    return np.asarray(hum / (np.abs(hum).max() + 1e-9), np.float32)
+
+
+def _resonant(signal: npt.NDArray[np.float64], radius: float, angle: float) -> npt.NDArray[np.float64]:
+    heard = lfilter([1.0], [1.0, -2.0 * radius * np.cos(angle), radius**2], signal)
+    scaled: npt.NDArray[np.float64] = heard * signal.std() / (heard.std() + 1e-9)
+    return scaled
