@@ -16,6 +16,7 @@ from appliance.angles import unit_vector
 from appliance.cli.main import app
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.errors import ConfigError
+from appliance.lab.experiment import load_experiment
 from appliance.lab.full_blocks import Aggregation, SeriesDecoder
 from appliance.lab.full_coherence import TemporalCoherence
 from appliance.lab.full_losses import asa_loss, assignment, sa_sdr_db
@@ -366,6 +367,13 @@ def test_an_experiment_that_cannot_be_is_refused(tmp_path: Path, text: str, said
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=said):
         load_full_experiment(path)
+
+
+def test_the_other_command_does_not_take_it_for_one_of_its_own(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["lab", "train", str(tmp_path), "--experiment", "full"])
+    assert "train it with `appliance lab train-full`" in str(done.exception)
+    with pytest.raises(ConfigError, match=r"full\.toml: \[network\] .*unknown key"):
+        load_experiment(str(FULL_EXPERIMENT))
 
 
 def test_what_is_shipped_is_an_experiment() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from appliance.errors import ConfigError
 from appliance.lab.datasets.commands import app as data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, export and judge models (needs `make lab`).")
@@ -29,6 +30,8 @@ def train(
     device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train DeepASA-Edge on scenes drawn on the fly."""
+    if Path(experiment).stem == "full":
+        raise ConfigError(f"--experiment {experiment}: the full DeepASA; train it with `appliance lab train-full`")
     from appliance.lab.experiment import load_experiment
     from appliance.lab.train import train as run_training
 
@@ -117,7 +120,6 @@ def render(
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
 ) -> None:
     """Render scenes: audio of the microphones, DCASE metadata and the recipe of each."""
-    from appliance.errors import ConfigError
     from appliance.lab.render_many import drawn_recipes, read_recipes, render_all
 
     if bool(recipes) == bool(count):
