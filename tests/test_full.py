@@ -321,7 +321,8 @@ def test_it_learns_one_batch_by_heart(scene: FullScene) -> None:
 
 
 def small_training(**changes: object) -> FullTraining:
-    whole = {"batch": 1, "network": _SMALL, "scenes": FullSceneSettings(folds=(1,), seconds=0.5), "decay_share": 0.0}
+    scenes = FullSceneSettings(folds=(1,), seconds=0.5)
+    whole = {"batch": 1, "network": _SMALL, "scenes": scenes, "decay_share": 0.0, "bfloat16": False}
     return FullTraining.model_validate({**whole, "warmup_steps": 1, **changes})
 
 

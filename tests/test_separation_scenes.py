@@ -9,6 +9,7 @@ import pytest
 import soundfile
 from side_model import write_side_model
 
+from appliance.lab.ideal_masks import ideal_object
 from appliance.lab.pack import CLASSES
 from appliance.lab.recipe import Pose, Recipe, Room, SourcePlan
 from appliance.lab.render import RenderedScene, render
@@ -16,7 +17,6 @@ from appliance.lab.separation import (
     METHODS,
     SNRS_DB,
     Recovered,
-    ideal_object,
     recover_scene,
     recovered_signals,
     separation_suite,

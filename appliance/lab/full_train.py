@@ -43,7 +43,7 @@ class FullTraining(BaseModel):
     """Last part of the steps, over which the rate falls to zero."""
     weight_decay: float = Field(default=0.01, ge=0.0)
     bfloat16: bool = True
-    """Mixed precision, on a GPU alone."""
+    """Mixed precision; sums over samples and the losses stay in 32 bits."""
     network: FullNetworkSettings = FullNetworkSettings()
     scenes: FullSceneSettings = FullSceneSettings()
 
@@ -109,13 +109,12 @@ def train_full(
         steps=range(step, settings.steps),
     )
     batches = DataLoader(scenes, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
-    half = settings.bfloat16 and torch.device(device).type == "cuda"
     began, first, sums = time.monotonic(), step, dict[str, float]()
     for batch in batches:
         for group in optimiser.param_groups:
             group["lr"] = settings.rate(step)
         truth = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings.bfloat16):
             rounds = network(truth["mixture"])
         loss, parts = asa_loss(rounds, truth)
         optimiser.zero_grad(set_to_none=True)

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.angles import arc_distance_deg, unit_vector
-from appliance.dsp.features import band_sum
 from appliance.dsp.foa import FoaEncoder, foa_gains
 from appliance.dsp.stft import HOPS_PER_LABEL, SAMPLE_RATE_HZ, stft
 from appliance.geometry import ArrayGeometry
 from appliance.lab.draw import SceneDraw, on_bearing
 from appliance.lab.evaluate import Log, each
 from appliance.lab.hear import hear
+from appliance.lab.ideal_masks import ideal_object
 from appliance.lab.pack import CLASSES, SHORT_CLASSES
 from appliance.lab.perimeter import ARRAYS
 from appliance.lab.recipe import Pose, Recipe, SourcePlan
@@ -32,7 +32,7 @@ from appliance.lab.systems import onnx_systems
 from appliance.model.meta import load_meta
 from appliance.pipeline import Moment
 from appliance.separation.mvdr import MvdrBeams, post_filter
-from appliance.separation.objects import HeardMoment, HeardObject, ObjectMasks, bin_gains
+from appliance.separation.objects import HeardObject, ObjectMasks, bin_gains
 from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
 from appliance.types import Complex64Array, Event, Float32Array
 
@@ -114,31 +114,6 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
             )
         )
     return recovered
-
-
-def ideal_object(scene: RenderedScene, index: int, geometry: ArrayGeometry, *, apart: bool = False) -> HeardObject:
-    """What a perfect network would say of one source of a scene that was rendered with its stems.
-
-    `apart`: one that tells its direct sound from what came by way of ground and walls.
-    """
-    assert scene.stems is not None
-    encoder, truth, own = FoaEncoder(geometry), scene.sources[index], scene.stems.at_mics[index]
-    energy, rest = (band_sum(np.abs(encoder.encode(stft(part))[:, 0]) ** 2) for part in (own, scene.samples - own))
-    share = (energy / (energy + rest + 1e-20)).astype(np.float32)
-    ways = (scene.stems.direct[index, 0], scene.stems.reverberant[index, 0])
-    straight, reflected = (band_sum(np.abs(stft(way)) ** 2) for way in ways)
-    direct = (share * straight / (straight + reflected + 1e-20)).astype(np.float32)
-    hops = [slice(frame * HOPS_PER_LABEL, (frame + 1) * HOPS_PER_LABEL) for frame in range(len(truth.active))]
-    moments = [
-        HeardMoment(
-            float(truth.azimuth_deg[frame]),
-            0.0 if geometry.is_planar else float(truth.elevation_deg[frame]),
-            share[own_hops],
-            direct[own_hops] if apart else None,
-        )
-        for frame, own_hops in enumerate(hops)
-    ]
-    return HeardObject(0, 0, truth.label, not geometry.is_planar, moments=moments)
 
 
 def recovered_signals(samples: Float32Array, geometry: ArrayGeometry, heard: HeardObject) -> dict[str, Float32Array]:
