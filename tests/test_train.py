@@ -10,7 +10,8 @@ from appliance.errors import ConfigError
 from appliance.lab.experiment import load_experiment
 from appliance.lab.network import NetworkSettings
 from appliance.lab.scenes import SceneSettings
-from appliance.lab.train import TrainSettings, learning_rate, load_checkpoint, train
+from appliance.lab.train import load_checkpoint, train
+from appliance.lab.train_settings import TrainSettings, learning_rate
 
 _SCENES = SceneSettings(folds=(4,), seconds=1.0, synthetic_drones=0.0, synthetic_machines=0.0, arrays=2)
 _TINY = TrainSettings(

@@ -35,7 +35,7 @@ _FIRST_ERB_HZ = 500.0
 _LAST_HZ = 7600.0
 _ERB_BANDS = 27
 _LEVEL_MEMORY_S = 3.0
-_LEVEL_RANGE = 3.0
+LEVEL_RANGE = 3.0
 _ENERGY_FLOOR = 1e-12
 
 
@@ -90,7 +90,7 @@ class SlowLevel:
         weight, _ = lfilter(*blend, np.ones_like(overall), zi=[_LEVEL_DECAY * self._weight])
         self._mean, self._weight = float(mean[-1]), float(weight[-1])
         relative = log10_energy - (mean / weight)[:, None].astype(np.float32)
-        clipped: Float32Array = np.clip(relative, -_LEVEL_RANGE, _LEVEL_RANGE)
+        clipped: Float32Array = np.clip(relative, -LEVEL_RANGE, LEVEL_RANGE)
         return clipped
 
 

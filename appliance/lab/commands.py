@@ -24,9 +24,6 @@ def train(
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
-    fuse: Annotated[
-        bool, typer.Option("--fuse", help="Compile the network first: minutes, then a fifth faster.")
-    ] = False,
     device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train DeepASA-Edge on scenes drawn on the fly."""
@@ -41,7 +38,6 @@ def train(
         start=start,
         workers=workers,
         threads=threads,
-        fuse=fuse,
         device=device,
         log=lambda line: print(line, flush=True),
     )

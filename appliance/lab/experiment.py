@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from appliance.errors import ConfigError
 from appliance.lab.network import NetworkSettings
 from appliance.lab.scenes import SceneSettings
-from appliance.lab.train import TrainSettings
+from appliance.lab.train_settings import TrainSettings
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,5 +1,6 @@
 """Permutation-invariant loss: one permutation, found over mask, class, on/off and direction together, serves all."""
 
+from functools import lru_cache
 from itertools import permutations
 
 import torch
@@ -8,7 +9,6 @@ from torch.nn import functional
 
 from appliance.lab.scenes import TARGETS
 
-_PERMUTATIONS = torch.tensor(list(permutations(range(TARGETS))))
 WEIGHTS = {"mask": 1.0, "activity": 1.5, "class": 1.5, "doa": 1.0, "sigma": 0.1, "first": 0.3, "sounds": 0.5}
 _NONE_WEIGHT = 0.3
 _LOUDNESS = 1.15
@@ -46,10 +46,10 @@ def scene_loss(
     costs = {"mask": cost_mask, "class": cost_class, "activity": cost_activity, "doa": cost_doa}
     total = sum(WEIGHTS[name] * cost for name, cost in costs.items())
     assert isinstance(total, Tensor)
+    orders = _permutations(total.device)
     rows = torch.arange(targets, device=total.device)
-    permutations_ = _PERMUTATIONS.to(total.device)
-    per_permutation = torch.stack([total[:, rows, columns].sum(dim=1) for columns in permutations_], dim=1)
-    best = permutations_[per_permutation.detach().argmin(dim=1)]  # (N, targets): slot of each target
+    per_order = torch.stack([total[:, rows, columns].sum(dim=1) for columns in orders], dim=1)
+    best = orders[per_order.detach().argmin(dim=1)]  # (N, targets): slot of each target
 
     def pick(cost: Tensor) -> Tensor:
         return cost.gather(2, best.unsqueeze(2)).sum(dim=(1, 2))
@@ -75,6 +75,12 @@ def scene_loss(
         parts["sounds"] = per_sound.sum(dim=2).mean()
         loss = loss + WEIGHTS["sounds"] * parts["sounds"]
     return loss, {name: part.detach() for name, part in parts.items()}
+
+
+@lru_cache(maxsize=4)
+def _permutations(device: torch.device) -> Tensor:
+    """(permutations, targets), kept on the device: a copy would not be allowed while a GPU's graph is taken."""
+    return torch.tensor(list(permutations(range(TARGETS))), device=device)
 
 
 def _class_cost(logits: Tensor, class_index: Tensor, activity: Tensor, frame_weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from appliance.errors import ConfigError
 from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
 from appliance.lab.baseline_training import accdoa_step, save_baseline, steered_cnn_step
+from appliance.lab.scene_batches import batches_from
 from appliance.lab.scenes import Batch
 from appliance.lab.steered_cnn import SteeredCnn, SteeredSettings
-from appliance.lab.train import Learner, Progress, TrainSettings, batches_from, learning_rate
+from appliance.lab.train import Learner, Progress
+from appliance.lab.train_settings import TrainSettings, learning_rate
 
 
 class Contestant(Protocol):
@@ -63,7 +65,7 @@ class _Baseline:
         save_baseline(self._network, path, step=step, seconds=seconds)
 
 
-def _varied(**changes: object) -> Callable[[TrainSettings, str], Contestant]:
+def _varied(**changes: Any) -> Callable[[TrainSettings, str], Contestant]:
     def make(settings: TrainSettings, device: str) -> Contestant:
         return _Edge(replace(settings, network=replace(settings.network, **changes)), device)
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 # Twins share their constants, which are nobody else's.
 from appliance.dsp import harmonics
-from appliance.dsp.features import _ENERGY_FLOOR, _LEVEL_DECAY, _LEVEL_RANGE, BAND_EDGES, BANDS
+from appliance.dsp.features import _ENERGY_FLOOR, _LEVEL_DECAY, BAND_EDGES, BANDS, LEVEL_RANGE
 from appliance.dsp.stft import BINS, HOP_SAMPLES, WINDOW, WINDOW_SAMPLES
 
 
@@ -41,7 +41,7 @@ class TorchFeatures:
         energy = 0.5 * self.band_sum(power.sum(dim=1)) + _ENERGY_FLOOR
         level = torch.log10(self.band_sum(power[:, 0]) + _ENERGY_FLOOR)
         slow = level.mean(dim=2) @ self._slow_mean(level.shape[1], level.device).T
-        level = (level - slow[..., None]).clamp(-_LEVEL_RANGE, _LEVEL_RANGE)
+        level = (level - slow[..., None]).clamp(-LEVEL_RANGE, LEVEL_RANGE)
         w, y, z, x = foa.unbind(dim=1)
         intensity = torch.stack(
             [self.band_sum(w.real * dipole.real + w.imag * dipole.imag) / energy for dipole in (x, y, z)], dim=1

@@ -1,128 +1,95 @@
-"""Train DeepASA-Edge on scenes that are drawn while it learns, every scene new. Readable in one sitting.
+"""Train DeepASA-Edge on scenes that are drawn while it learns. Readable in one sitting.
 
-On a GPU the scenes are made there too, so that it never waits for a processor; on a CPU other processes make them. Every
-batch depends on (seed, step) and the kind of device alone, so a run resumes at the exact step. The rate is warmed up, constant, and
+On a GPU the scenes are made there too, so that it never waits for a processor; on a CPU other processes make them. Scenes cost
+as much as learning from them, so each is used twice. Every batch depends on (seed, step) and the kind of device alone, so a
+run resumes at the exact step. The rate is warmed up, constant, and
 falls linearly to zero over the last part, which does what averaging the weights would. (An exponential average was
 tried: on the plateau it scores worse than the weights themselves, since batch normalisation's statistics lag behind.)
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from appliance.lab.commit import current_commit
 from appliance.lab.losses import scene_loss
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
-from appliance.lab.scene_dice import Dice
-from appliance.lab.scenes import Batch, SceneMaker, SceneSettings
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSettings:
-    """One experiment; kept in every checkpoint."""
-
-    seed: int = 0
-    batch: int = 16
-    """Scenes in a batch."""
-    steps: int = 10_000
-    minutes: float = 0.0
-    """Where given, the run ends after so long, and the rate falls by the clock: for a machine that is lent by the minute."""
-    learning_rate: float = 2e-3
-    warmup_steps: int = 200
-    decay_share: float = 0.3
-    """Last part of the run, over which the rate falls."""
-    weight_decay: float = 0.01
-    curriculum_steps: int = 2500
-    """Scenes go from clear single targets to what `scenes` says over this many steps."""
-    bfloat16: bool = True
-    """Mixed precision: convolutions in bfloat16."""
-    validate_every: int = 1000
-    """Steps from one checkpoint to the next."""
-    validation_scenes: int = 64
-    """Scenes of fold 4 at each level that a checkpoint is looked at with; 0: none."""
-    network: NetworkSettings = field(default_factory=NetworkSettings)
-    scenes: SceneSettings = field(default_factory=SceneSettings)
-
-
-class SceneBatches(IterableDataset[Batch]):
-    """Batches by step number, without end; worker i of W makes those with step ≡ i (mod W)."""
-
-    def __init__(self, settings: TrainSettings, first_step: int, device: str = "cpu") -> None:
-        self._settings, self._first_step, self._device = settings, first_step, device
-
-    def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        settings = self._settings
-        maker = SceneMaker(settings.scenes, settings.seed, device=self._device)
-        step = self._first_step + number
-        while True:
-            # Never all hard: what cannot be told in a din still has to be learned from what can.
-            hardest = min(1.0, step / max(1, settings.curriculum_steps))
-            share = Dice((settings.seed, step, 1), maker.device).uniform(settings.batch, low=0.1)
-            yield maker.batch((settings.seed, step), settings.batch, hardest * share)
-            step += workers
-
-
-def batches_from(settings: TrainSettings, step: int, device: str, workers: int) -> Iterator[Batch]:
-    """Batches on the device from a step on: made there on a GPU, else by so many processes (0: this one)."""
-    if not device.startswith("cpu"):
-        return iter(SceneBatches(settings, step, device))
-    ahead = 4 if workers else None
-    made = DataLoader(SceneBatches(settings, step), batch_size=None, num_workers=workers, prefetch_factor=ahead)
-    return iter(made)
-
-
-def learning_rate(settings: TrainSettings, step: int, elapsed_s: float = 0.0) -> float:
-    """Warm-up, plateau, linear fall to zero at the last step or, where `minutes` is given, at the last moment."""
-    done = elapsed_s / (60.0 * settings.minutes) if settings.minutes else step / settings.steps
-    rise = min(1.0, (step + 1) / max(1, settings.warmup_steps))
-    fall = min(1.0, max(0.0, 1.0 - done) / max(settings.decay_share, 1e-9))
-    return settings.learning_rate * rise * fall
+from appliance.lab.scene_batches import batches_from
+from appliance.lab.scenes import Batch
+from appliance.lab.train_settings import TrainSettings, learning_rate
 
 
 class Learner:
-    """The network as it learns: weights, optimiser, and what it still remembers of the scenes before."""
+    """The network as it learns: weights, optimiser, and what it still remembers of the scenes before.
 
-    def __init__(self, settings: TrainSettings, device: str, *, fuse: bool = False) -> None:
+    On a GPU a whole step is one graph of kernels: so small a network would wait for its thousands of launches.
+    """
+
+    def __init__(self, settings: TrainSettings, device: str) -> None:
         torch.manual_seed(settings.seed)
-        self.settings, self._device = settings, device
+        self.settings, self._device = settings, torch.device(device)
         network = DeepAsaEdge(settings.network).to(device)
         self.network: DeepAsaEdge = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(
-            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=device != "cpu"
-        )
-        self._run: Callable[..., Any] = torch.compile(self.network, dynamic=False) if fuse else self.network
-        self._fresh = network.initial_state(settings.batch)
-        self._state = self._fresh
+        self._rate = torch.tensor(settings.learning_rate, device=device)
+        self._graphed = self._device.type == "cuda"
+        kind = {"lr": self._rate, "capturable": True, "fused": True} if self._graphed else {"lr": self._rate}
+        self.optimiser = torch.optim.AdamW(network.parameters(), weight_decay=settings.weight_decay, **kind)
+        self._kind = {name: self.optimiser.param_groups[0][name] for name in ("lr", "capturable", "fused", "foreach")}
+        self._state = network.initial_state(settings.batch)
         # Half of the next scenes begin with what another scene left behind: the unit listens for hours, and what it
         # remembers must not outlive its cause.
         self._stale = (torch.arange(settings.batch, device=device) % 2 == 0)[:, None, None, None]
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._batch: Batch = {}
+        self._parts: dict[str, Tensor] = {}
 
     def learn(self, batch: Batch, rate: float) -> dict[str, Tensor]:
         """One step; the parts of the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self._rate.fill_(rate)
         self.network.train()
+        if not self._graphed:
+            return self._step(batch)
+        if self._graph is None:
+            self._graph = self._taken(batch)
+        for name, tensor in batch.items():
+            self._batch[name].copy_(tensor)
+        self._graph.replay()
+        return {name: part.clone() for name, part in self._parts.items()}
+
+    def _taken(self, batch: Batch) -> torch.cuda.CUDAGraph:
+        """The graph of one step on tensors that stay where they are; a few steps before make sure that all is there."""
+        self._batch = {name: tensor.clone() for name, tensor in batch.items()}
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                self._step(self._batch)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.optimiser.zero_grad(set_to_none=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._parts = self._step(self._batch)
+        return graph
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
         features = batch["features"].to(memory_format=torch.channels_last)
-        with torch.autocast(torch.device(self._device).type, torch.bfloat16, enabled=self.settings.bfloat16):
-            outputs, heard = self._run(features, self._state)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self.settings.bfloat16):
+            outputs, heard = self.network(features, self._state)
         outputs = {name: output.float() for name, output in outputs.items()}
         loss, parts = scene_loss(outputs, batch, batch["features"])
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
         self.optimiser.step()
-        self._state = {
-            name: torch.where(self._stale, kept.detach().float(), self._fresh[name]) for name, kept in heard.items()
-        }
+        with torch.no_grad():
+            for name, kept in heard.items():
+                self._state[name].copy_(torch.where(self._stale, kept.float(), 0.0))
         return {"loss": loss.detach(), **parts}
 
     def checkpoint(self) -> dict[str, Any]:
@@ -136,12 +103,16 @@ class Learner:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Go on from a checkpoint; from one of another batch size with nothing in memory."""
+        """Go on from a checkpoint; one that ships has neither optimiser nor memory, and one of another batch size no memory."""
         self.network.load_state_dict(saved["network"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        state = saved["state"]
-        same = all(name in state and state[name].shape == fresh.shape for name, fresh in self._fresh.items())
-        self._state = state if same else self._fresh
+        if "optimiser" in saved:
+            self.optimiser.load_state_dict(saved["optimiser"])
+            for group in self.optimiser.param_groups:  # of this device, and of this run
+                group.update(self._kind, weight_decay=self.settings.weight_decay)
+        for name, values in self._state.items():
+            kept = saved.get("state", {}).get(name)
+            if kept is not None and kept.shape == values.shape:
+                values.copy_(kept)
 
 
 def train(
@@ -151,21 +122,19 @@ def train(
     start: Path | None = None,
     workers: int = 1,
     threads: int = 1,
-    fuse: bool = False,
     device: str = "cpu",
     log: Callable[[str], None] = print,
 ) -> Path:
     """Train, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
 
-    `start` is the checkpoint that a new folder begins from, its steps counted. `fuse` compiles the network first: two to
-    three minutes, then a fifth faster. `device` is PyTorch's name of where the network learns, `cpu` or `cuda`.
+    `start` is the checkpoint that a new folder begins from, its steps counted. `device` is PyTorch's name of where the network learns, `cpu` or `cuda`.
     """
     from appliance.lab.validate import validate
 
     torch.set_num_threads(threads)
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
-    learner = Learner(settings, device, fuse=fuse)
+    learner = Learner(settings, device)
     step, seconds, own_s = 0, 0.0, 0.0
     origin = last if last.exists() else start
     if origin is not None:

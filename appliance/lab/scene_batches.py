@@ -1,0 +1,85 @@
+"""Batches of scenes for training, one a step: made ahead, each used more than once, the same for the same step."""
+
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from appliance.dsp.features import INTENSITY, LEVEL_RANGE
+from appliance.lab.scene_dice import Dice
+from appliance.lab.scenes import Batch, SceneMaker
+from appliance.lab.train_settings import TrainSettings
+
+_EQUALISER_BELS = 0.2
+
+
+class SceneBatches(IterableDataset[Batch]):
+    """Batches by number, without end; worker i of W makes those with number ≡ i (mod W)."""
+
+    def __init__(self, settings: TrainSettings, first: int, device: str = "cpu") -> None:
+        self._settings, self._first, self._device = settings, first, device
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        this, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        settings = self._settings
+        maker = SceneMaker(settings.scenes, settings.seed, device=self._device)
+        number = self._first + this
+        while True:
+            # Never all hard: what cannot be told in a din still has to be learned from what can.
+            hardest = min(1.0, number * settings.uses / max(1, settings.curriculum_steps))
+            share = Dice((settings.seed, number, 1), maker.device).uniform(settings.batch, low=0.1)
+            yield maker.batch((settings.seed, number), settings.batch, hardest * share)
+            number += workers
+
+
+def batches_from(settings: TrainSettings, step: int, device: str, workers: int) -> Iterator[Batch]:
+    """Batches on the device, one a step: each new one `uses` times, made on the GPU or by so many processes (0: this one)."""
+    number, skipped = divmod(step, settings.uses)
+    if device.startswith("cuda"):
+        made = _made_ahead(SceneBatches(settings, number, device))
+    else:
+        ahead = 4 if workers else None
+        dataset = SceneBatches(settings, number)
+        made = iter(DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=ahead))
+    for batch in made:
+        for use in range(skipped, settings.uses):
+            key = (settings.seed, number, 2 + use)
+            yield batch if use == 0 else heard_otherwise(batch, Dice(key, batch["features"].device))
+        number, skipped = number + 1, 0
+
+
+def _made_ahead(batches: SceneBatches) -> Iterator[Batch]:
+    """The same, each made on a stream of its own while the one before is learned from."""
+    stream, making = torch.cuda.Stream(), iter(batches)
+
+    def make() -> tuple[Batch, torch.cuda.Event]:
+        with torch.cuda.stream(stream):
+            batch = next(making)
+            return batch, stream.record_event()
+
+    coming = make()
+    while True:
+        batch, made = coming
+        coming = make()
+        learning = torch.cuda.current_stream()
+        learning.wait_event(made)
+        for tensor in batch.values():
+            tensor.record_stream(learning)
+        yield batch
+
+
+def heard_otherwise(batch: Batch, dice: Dice) -> Batch:
+    """The same scenes turned about the vertical by any angle, half of them mirrored, through another equaliser."""
+    features, n = batch["features"].clone(), len(batch["features"])
+    angle = 2.0 * torch.pi * dice.uniform(n)
+    mirror = torch.where(dice.uniform(n) < 0.5, -1.0, 1.0)
+    turn = torch.zeros((n, 3, 3), device=features.device)
+    turn[:, 0, 0], turn[:, 0, 1] = torch.cos(angle), -mirror * torch.sin(angle)
+    turn[:, 1, 0], turn[:, 1, 1] = torch.sin(angle), mirror * torch.cos(angle)
+    turn[:, 2, 2] = 1.0
+    features[:, INTENSITY] = torch.einsum("nxy,nytb->nxtb", turn, features[:, INTENSITY])
+    bands = features.shape[3]
+    colour = _EQUALISER_BELS * dice.curve(n, bands, bands / 6)
+    features[:, 0] = (features[:, 0] + colour[:, None]).clamp(-LEVEL_RANGE, LEVEL_RANGE)
+    return {**batch, "features": features, "direction": torch.einsum("nxy,njly->njlx", turn, batch["direction"])}
