@@ -91,6 +91,8 @@ class SceneObject:
     """The network's own 1-sigma uncertainty of the direction."""
     mask: Float32Array | None = None
     """(frames, bands) gain on W, where asked for."""
+    direct_mask: Float32Array | None = None
+    """(frames, bands) gain on W of its direct sound alone, a part of `mask`; None where the model does not tell it apart."""
 
 
 @dataclass(frozen=True, slots=True)

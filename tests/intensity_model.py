@@ -40,7 +40,7 @@ def _graph() -> onnx.ModelProto:
     band_hz = bin_frequencies_hz()[BAND_EDGES[:-1]]
     low = (band_hz < 1000.0).astype(np.float32)
     constants = {
-        "parts": np.array([1, 3, 1, 1, 1], np.int64),
+        "parts": np.array([1, 3, 1, 1, FEATURES - 6], np.int64),
         "tilt": (low / low.sum() - (1.0 - low) / (1.0 - low).sum()).reshape(1, 1, 1, BANDS),
         "steep": np.float32(20.0),
         "half": np.float32(0.5),
@@ -55,7 +55,7 @@ def _graph() -> onnx.ModelProto:
     }
     nodes = [
         helper.make_node(
-            "Split", ["features", "parts"], ["level", "intensity", "diffuseness", "validity", "validity_z"], axis=1
+            "Split", ["features", "parts"], ["level", "intensity", "diffuseness", "validity", "others"], axis=1
         ),
         helper.make_node("Mul", ["intensity", "validity"], ["weighted"]),
         helper.make_node("ReduceMean", ["weighted"], ["weighted_mean"], axes=[2, 3], keepdims=0),

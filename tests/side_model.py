@@ -2,6 +2,8 @@
 
 Its mask of a band is how far the intensity there points to that side; what points to neither side is noise. The left
 object is a "drone", the right one a "glass_break". It speaks the protocol of the shipped models, masks and meta included.
+Where asked to it gives direct masks too: of each object's mask as much as its intensity there is long, for what is diffuse
+is not direct.
 """
 
 import json
@@ -11,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from appliance.dsp.features import BANDS, FEATURES
+from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.model.meta import file_sha256, front_end
 
@@ -19,9 +21,9 @@ CLASSES = ("drone", "glass_break")
 _STEEP = 8.0
 
 
-def write_side_model(path: Path) -> Path:
-    """Write the .onnx file and its .meta.json."""
-    onnx.save(_graph(), path)
+def write_side_model(path: Path, *, direct: bool = False) -> Path:
+    """Write the .onnx file and its .meta.json; `direct`: with direct masks."""
+    onnx.save(_graph(direct=direct), path)
     meta = {
         "name": path.stem,
         "sha256": file_sha256(path),
@@ -36,11 +38,12 @@ def write_side_model(path: Path) -> Path:
     return path
 
 
-def _graph() -> onnx.ModelProto:
+def _graph(*, direct: bool) -> onnx.ModelProto:
+    assert FEATURE_NAMES[:5] == ("level", "intensity_x", "intensity_y", "intensity_z", "diffuseness")
     side = np.zeros((3, 3, 1, 1), np.float32)  # (slots, axes): left, right, and the noise slot that has no side
     side[0, 1], side[1, 1] = _STEEP, -_STEEP
     constants = {
-        "parts": np.array([1, 3, 3], np.int64),
+        "parts": np.array([1, 3, 1, FEATURES - 5], np.int64),
         "side": side,
         "towards_noise": np.array([0.0, 0.0, 0.5 * _STEEP], np.float32),
         "bels": np.float32(2.3),
@@ -56,9 +59,10 @@ def _graph() -> onnx.ModelProto:
         "class_probs_value": np.array([[[0.97, 0.0, 0.03], [0.0, 0.97, 0.03]]], np.float32),
         "sigma": np.full((1, 2), 5.0, np.float32),
         "one": np.ones((1, 1), np.float32),
+        "whole": np.float32(1.0),
     }
     nodes = [
-        helper.make_node("Split", ["features", "parts"], ["level", "intensity", "others"], axis=1),
+        helper.make_node("Split", ["features", "parts"], ["level", "intensity", "diffuseness", "others"], axis=1),
         helper.make_node("Conv", ["intensity", "side", "towards_noise"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["mask"], axis=1),
         helper.make_node("Mul", ["level", "bels"], ["log_energy"]),
@@ -92,6 +96,10 @@ def _graph() -> onnx.ModelProto:
         "doa_sigma_deg": (1, 2),
         "next_frames_heard": (1, 1),
     }
+    if direct:
+        nodes.append(helper.make_node("Sub", ["whole", "diffuseness"], ["directness"]))
+        nodes.append(helper.make_node("Mul", ["objects", "directness"], ["direct_mask"]))
+        outputs["direct_mask"] = (1, 2, HOPS_PER_LABEL, BANDS)
     graph = helper.make_graph(
         nodes,
         "side",

@@ -177,6 +177,12 @@ def test_stems_add_up_and_the_direct_one_points_at_the_truth(room: Room | None) 
     assert free is not None
     assert band_rms(free.direct[0, 0]) == pytest.approx(band_rms(free.at_mics[0, 0]), rel=0.02)
     assert not free.reverberant.any()
+    np.testing.assert_array_equal(free.direct_at_mics, free.at_mics)
+    for straight, alone, both in zip(stems.direct_at_mics, free.at_mics, stems.at_mics, strict=True):
+        assert band_rms(straight[1]) == pytest.approx(band_rms(alone[1]), rel=0.02)
+        if room is None:  # image sources start on a whole sample, so that their phase is another
+            np.testing.assert_allclose(straight, alone, atol=1e-6)
+        assert band_rms(both[1] - straight[1]) > 0.05 * band_rms(alone[1])
 
 
 def test_each_fault_is_what_it_says() -> None:

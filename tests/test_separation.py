@@ -1,6 +1,7 @@
 """Recovering the sound of objects: what is taken apart adds up again, and each part holds its own object."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,11 +74,8 @@ def heard(recording: Path, geometry: ArrayGeometry) -> Float32Array:
     return istft(FoaEncoder(geometry).encode(stft(padded)))[:, : samples.shape[1]]
 
 
-@pytest.fixture(scope="module")
-def stems(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Path:
+def stems_by(model: Path, recording: Path, folder: Path) -> Path:
     """The folder that the command writes."""
-    model = write_side_model(tmp_path_factory.mktemp("model") / "side.onnx")
-    folder = tmp_path_factory.mktemp("stems") / "two"
     done = CliRunner().invoke(
         app, ["replay", str(recording), "--array", ARRAY, "--model", str(model), "--stems", str(folder)]
     )
@@ -86,12 +84,33 @@ def stems(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def stems(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Path:
+    """Of a model that does not tell reverberation apart."""
+    model = write_side_model(tmp_path_factory.mktemp("model") / "side.onnx")
+    return stems_by(model, recording, tmp_path_factory.mktemp("stems") / "two")
+
+
+@pytest.fixture(scope="module")
+def stems_apart(tmp_path_factory: pytest.TempPathFactory, recording: Path) -> Path:
+    """Of the same model with direct masks."""
+    model = write_side_model(tmp_path_factory.mktemp("model") / "side.onnx", direct=True)
+    return stems_by(model, recording, tmp_path_factory.mktemp("stems") / "two")
+
+
+@pytest.fixture(scope="module")
 def manifest(stems: Path) -> StemsManifest:
     return read_manifest(stems)
 
 
-def foa_of(stems: Path, **edits: Edit) -> Float32Array:
-    return np.concatenate(list(remix(stems, {int(key[1:]): edit for key, edit in edits.items()})), axis=1)
+def foa_of(stems: Path, edits: dict[int, Edit] | None = None) -> Float32Array:
+    return np.concatenate(list(remix(stems, edits or {})), axis=1)
+
+
+def file_of(stems: Path, name: str | None) -> Float32Array:
+    """(channels, n) of a stem file."""
+    assert name is not None
+    samples: Float32Array = soundfile.read(stems / name, dtype="float32", always_2d=True)[0].T
+    return samples
 
 
 # --- synthesis --------------------------------------------------------------------------------------------------------
@@ -139,6 +158,23 @@ def test_masks_follow_the_track_and_not_the_slot() -> None:
     assert shares[1] == pytest.approx([0.3] * 5 + [0.1] * 5)
 
 
+def test_direct_masks_follow_the_track_and_never_exceed_the_mask() -> None:
+    """One sound in two slots; the direct mask of one of them says a little more than there is."""
+    tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
+    for frame in range(6):
+        first, second = slot(0, 10.0, 0), slot(1, 12.0, 0)
+        assert first.mask is not None
+        assert second.mask is not None
+        objects = (replace(first, direct_mask=0.5 * first.mask), replace(second, direct_mask=1.01 * second.mask))
+        scene = SceneFrame(objects, frame, (frame + 1) * 100_000_000)
+        masks.add(scene, tracker.update(scene), ())
+    (only,) = masks.objects()
+    assert only.reverb_apart
+    for moment in only.moments:
+        assert moment.direct_mask is not None
+        np.testing.assert_allclose(moment.direct_mask, 0.5 * 0.1 + 0.2, rtol=1e-5)
+
+
 def test_a_track_that_is_never_confirmed_is_no_object_and_coasting_ends_with_the_last_that_was_heard() -> None:
     tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
     loud = [0, 1, 2, 3, 6, 7]
@@ -174,6 +210,27 @@ def test_stems_add_up_to_what_the_array_heard(
         assert samples.shape == (4, stem.samples)
         total[:, stem.start_sample : stem.start_sample + stem.samples] += samples
     np.testing.assert_allclose(total, heard, atol=1e-6)
+
+
+def test_direct_and_reverberant_sound_add_up_to_the_object(
+    stems: Path, manifest: StemsManifest, stems_apart: Path, heard: Float32Array
+) -> None:
+    """File by file what the same model writes without direct masks; and with the residual, what the array heard."""
+    apart = read_manifest(stems_apart)
+    assert (manifest.reverberation, apart.reverberation) == ("together", "apart")
+    assert len(apart.objects) == len(manifest.objects)
+    np.testing.assert_array_equal(file_of(stems_apart, apart.residual), file_of(stems, manifest.residual))
+    total = file_of(stems_apart, apart.residual).astype(np.float64)
+    for one, whole in zip(apart.objects, manifest.objects, strict=True):
+        assert whole.foa_reverb is None
+        direct, reverb = file_of(stems_apart, one.foa), file_of(stems_apart, one.foa_reverb)
+        assert min(np.abs(direct).max(), np.abs(reverb).max()) > 1e-3
+        np.testing.assert_allclose(direct + reverb, file_of(stems, whole.foa), atol=1e-6)
+        total[:, one.start_sample : one.start_sample + one.samples] += direct + reverb
+    np.testing.assert_allclose(total, heard, atol=1e-6)
+    written = {path.name for path in stems_apart.iterdir()}
+    named = {name for one in apart.objects for name in (one.mono, one.foa, one.foa_reverb)}
+    assert written == named | {apart.residual, "stems.json"}
 
 
 def test_each_object_is_in_its_own_stem(
@@ -281,6 +338,28 @@ def test_a_moved_object_comes_from_there(stems: Path, manifest: StemsManifest) -
     np.testing.assert_allclose(moved, foa_gains(unit_vector(-150.0, 35.0)[None]) * moved[0], atol=1e-6)
 
 
+def test_a_dry_object_is_without_its_reverberation_and_a_moved_one_leaves_it_behind(
+    stems_apart: Path, heard: Float32Array
+) -> None:
+    stem = read_manifest(stems_apart).objects[0]
+    span = slice(stem.start_sample, stem.start_sample + stem.samples)
+    direct, reverb, mono = (file_of(stems_apart, name) for name in (stem.foa, stem.foa_reverb, stem.mono))
+    np.testing.assert_allclose(foa_of(stems_apart), heard, atol=1e-6)
+    dry = foa_of(stems_apart, {stem.track_id: Edit(dry=True)})
+    np.testing.assert_allclose((heard - dry)[:, span], reverb, atol=1e-6)
+    twice = foa_of(stems_apart, {stem.track_id: Edit(gain=2.0)})
+    np.testing.assert_allclose((twice - heard)[:, span], direct + reverb, atol=1e-6)
+    there = foa_gains(unit_vector(-150.0, 35.0)[None]) * mono
+    for edit, stays in ((Edit(direction_deg=(-150.0, 35.0)), reverb), (Edit(1.0, (-150.0, 35.0), dry=True), 0.0)):
+        moved = foa_of(stems_apart, {stem.track_id: edit})
+        np.testing.assert_allclose((moved - heard)[:, span], there + stays - direct - reverb, atol=2e-6)
+
+
+def test_what_lies_in_one_stem_with_its_reverberation_cannot_be_dried(stems: Path, manifest: StemsManifest) -> None:
+    with pytest.raises(RecordingError, match=r"its model \(side\) does not tell reverberation apart"):
+        foa_of(stems, {manifest.objects[0].track_id: Edit(dry=True)})
+
+
 @pytest.mark.parametrize(("azimuth_deg", "ear"), [(90.0, 0), (-90.0, 1), (30.0, 0), (-30.0, 1)])
 def test_the_nearer_ear_hears_it_louder_and_earlier(azimuth_deg: float, ear: int) -> None:
     click = np.zeros(2000, np.float32)
@@ -333,6 +412,8 @@ def test_the_command_writes_foa_and_binaural(
         (["--move", "1=here"], "--move 1=here: not to be understood"),
         (["--mute", "drone"], "'drone': no object; give its track_id"),
         (["--mute", "99"], "no object 99 there; it has: 1"),
+        (["--dry", "drone"], "'drone': no object; give its track_id"),
+        (["--dry", "1"], "does not tell reverberation apart; write the stems with one that does"),
     ],
 )
 def test_an_edit_that_cannot_be_is_refused(stems: Path, tmp_path: Path, options: list[str], said: str) -> None:
@@ -358,6 +439,10 @@ def test_stems_that_are_missing_or_cut_short_are_named(stems: Path, tmp_path: Pa
     soundfile.write(tmp_path / "residual.foa.wav", np.zeros((10, 4)), RATE_HZ)
     with pytest.raises(RecordingError, match="that the manifest says"):
         list(remix(tmp_path, {}))
+    text = (stems / "stems.json").read_text(encoding="utf-8").replace('"together"', '"apart"')
+    (tmp_path / "stems.json").write_text(text, encoding="utf-8")
+    with pytest.raises(RecordingError, match=r"reverberation: 'apart' does not fit object"):
+        read_manifest(tmp_path)
     (tmp_path / "stems.json").write_text('{"schema": 1, "sample": 3}', encoding="utf-8")
     with pytest.raises(RecordingError, match=r"stems\.json"):
         read_manifest(tmp_path)

@@ -1,6 +1,7 @@
 """The judge of separation: perfect masks find what is there, wrong ones do not, and scenes are as faint as they say."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,14 @@ import pytest
 import soundfile
 from side_model import write_side_model
 
+from appliance.lab.ideal_masks import ideal_object
 from appliance.lab.pack import CLASSES
-from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.lab.recipe import Pose, Recipe, Room, SourcePlan
 from appliance.lab.render import RenderedScene, render
 from appliance.lab.separation import (
     METHODS,
     SNRS_DB,
     Recovered,
-    ideal_object,
     recover_scene,
     recovered_signals,
     separation_suite,
@@ -29,7 +30,7 @@ RATE_HZ = 16_000
 
 @pytest.fixture(autouse=True)
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A pack of two recordings: harmonics below 1 kHz, and noise about 2 kHz."""
+    """A pack of three recordings: harmonics below 1 kHz, noise about 2 kHz, and bursts of both that end in silence."""
     folder = tmp_path_factory.mktemp("pack")
     (folder / "manifest.csv").write_text("path,class\n", encoding="utf-8")
     time_s = np.arange(4 * RATE_HZ) / RATE_HZ
@@ -39,6 +40,8 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     hz = np.arange(len(spectrum)) / 4.0
     hiss = np.fft.irfft(spectrum * ((hz > 800.0) & (hz < 2600.0)))
     soundfile.write(folder / "separation_hiss.flac", 0.1 * hiss / hiss.std(), RATE_HZ)
+    bursts = (0.1 * rotor + 0.3 * hiss / hiss.std()) * (np.sin(2 * np.pi * 3.0 * time_s) > 0.3)
+    soundfile.write(folder / "separation_bursts.flac", 0.5 * bursts / np.abs(bursts).max(), RATE_HZ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("APPLIANCE_PACK", str(folder))
         yield
@@ -99,9 +102,55 @@ def test_a_mask_that_knows_nothing_leaves_a_beam_that_hears_its_object(faint: tu
     assert improvement_db(faint, unsure, "MVDR") > 0.0
 
 
-def test_tracks_are_judged_where_they_are_the_object(tmp_path: Path) -> None:
+def scene_in_a_hall(array: str) -> Recipe:
+    """Bursts from one side, the rotor from the other, in 0.9 s of reverberation."""
+
+    def source(clip: str, label: str, position_m: tuple[float, float, float]) -> SourcePlan:
+        return SourcePlan(clip=clip, label=label, start_s=0.5, seconds=2.5, positions_m=(position_m,), snr_db=10.0)
+
+    return Recipe(
+        seed=1,
+        seconds=3.3,
+        array=array,
+        pose=Pose(height_m=1.5),
+        room=Room(size_m=(11.0, 8.0, 3.5), array_m=(4.5, 3.6), absorption=(0.25,) * 6, order=14),
+        sources=(
+            source("separation_bursts.flac", "speech", (1.2, 1.6, 1.7)),
+            source("separation_rotor.flac", "drone", (-1.5, -1.0, 1.2)),
+        ),
+    )
+
+
+def test_direct_masks_dry_the_mono_stem_but_must_not_steer_the_beam() -> None:
+    """SI-SDR of the direct sound, ideal masks: a direct mask behind the beam is worth more than a dB; a beam that takes the
+    object's echoes for noise is worse than one that takes them for the object.
+    """
+    behind, in_front = [], []
+    for array in ("tetrahedron_4cm2", "respeaker_usb_4mic"):
+        recipe = scene_in_a_hall(array)
+        scene = render(recipe, stems=True)
+        assert scene.stems is not None
+        for index in (0, 1):
+            kept, whole = (ideal_object(scene, index, recipe.geometry(), apart=apart) for apart in (True, False))
+            steering = replace(kept, moments=[replace(one, mask=one.direct_mask) for one in kept.moments])
+            true, span = scene.stems.direct[index, 0], slice(8000, 44_000)
+            drier, wet, steered = (
+                {
+                    name: float(si_sdr_db(signal[span], true[span]))
+                    for name, signal in recovered_signals(scene.samples, recipe.geometry(), heard).items()
+                }
+                for heard in (kept, whole, steering)
+            )
+            behind.append(drier["MVDR, masked"] - wet["MVDR, masked"])
+            in_front.append(steered["MVDR"] - drier["MVDR"])
+    assert np.mean(behind) > 1.0, behind
+    assert np.mean(in_front) < 0.0, in_front
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_tracks_are_judged_where_they_are_the_object(tmp_path: Path, *, direct: bool) -> None:
     """By a real model that hears left and right; what it never hears counts as not heard, and lowers no mean."""
-    model = write_side_model(tmp_path / "side.onnx")
+    model = write_side_model(tmp_path / "side.onnx", direct=direct)
     left, right = recover_scene(model, scene_of_two(10.0))
     assert (left.label, right.label, left.objects) == ("drone", "glass_break", 2)
     assert left.tracked_db is not None

@@ -73,5 +73,5 @@ def test_an_experiment_with_a_wrong_key_names_the_likely_one(tmp_path: Path) -> 
     path.write_text('steps = "many"\n')
     with pytest.raises(ConfigError, match=r"mine\.toml: steps: .*integer"):
         load_experiment(str(path))
-    with pytest.raises(ConfigError, match="one of: base, small, small-final, small-judged, tiny"):
+    with pytest.raises(ConfigError, match="one of: base, full, small, small-final, small-judged, tiny"):
         load_experiment("huge")

@@ -51,7 +51,7 @@ def replay(
         Path | None,
         typer.Option(
             help="Write the sound of each object (mono, and its share of the FOA) and the residual as WAV files, "
-            "with stems.json; direct and reverberant sound together, since the model does not tell them apart.",
+            "with stems.json; direct and reverberant sound apart where the model tells them apart.",
             metavar="FOLDER",
         ),
     ] = None,

@@ -38,12 +38,16 @@ def remix_stems(
             help="Let an object come from one direction of the array frame.", metavar="ID=AZIMUTH[,ELEVATION]"
         ),
     ] = None,
+    dry: Annotated[
+        list[str] | None,
+        typer.Option(help="Leave an object's reverberation out, where its stems have it apart.", metavar="ID"),
+    ] = None,
     binaural: Annotated[
         bool, typer.Option("--binaural", help="Two channels for headphones; else FOA: W, Y, Z, X (ACN/SN3D).")
     ] = False,
 ) -> None:
     """Put stems together again. An object's ID is its number in stems.json; without options it is what the array heard."""
-    edits, residual_gain = _edits(gain or [], mute or [], move or [])
+    edits, residual_gain = _edits(gain or [], mute or [], move or [], dry or [])
     manifest, decoder, peak = read_manifest(folder), BinauralDecoder() if binaural else None, 0.0
     with contextlib.ExitStack() as stack:
         try:
@@ -61,7 +65,7 @@ def remix_stems(
     typer.echo(f"{out}: {manifest.samples / manifest.sample_rate_hz:.1f} s of {kind}, {level}", err=True)
 
 
-def _edits(gain: list[str], mute: list[str], move: list[str]) -> tuple[dict[int, Edit], float]:
+def _edits(gain: list[str], mute: list[str], move: list[str], dry: list[str]) -> tuple[dict[int, Edit], float]:
     """Edits by track id, and the residual's gain. Raises `ConfigError` where an option is not to be understood."""
     factors: dict[str, float] = {}
     for option in gain:
@@ -74,7 +78,9 @@ def _edits(gain: list[str], mute: list[str], move: list[str]) -> tuple[dict[int,
     for option in move:
         name, angles_deg = _split("--move", option, 2)
         moves[_track_id(name)] = angles_deg[0], angles_deg[1] if len(angles_deg) > 1 else 0.0
-    return {key: Edit(gains.get(key, 1.0), moves.get(key)) for key in gains.keys() | moves.keys()}, residual_gain
+    dried = {_track_id(name) for name in dry}
+    edited = gains.keys() | moves.keys() | dried
+    return {key: Edit(gains.get(key, 1.0), moves.get(key), key in dried) for key in edited}, residual_gain
 
 
 def _split(option: str, text: str, most: int) -> tuple[str, tuple[float, ...]]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from appliance.errors import ConfigError
 from appliance.lab.datasets.commands import app as data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, export and judge models (needs `make lab`).")
@@ -26,6 +27,8 @@ def train(
     device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train DeepASA-Edge on scenes drawn on the fly."""
+    if Path(experiment).stem == "full":
+        raise ConfigError(f"--experiment {experiment}: the full DeepASA; train it with `appliance lab train-full`")
     from appliance.lab.experiment import load_experiment
     from appliance.lab.train import train as run_training
 
@@ -113,7 +116,6 @@ def render(
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
 ) -> None:
     """Render scenes: audio of the microphones, DCASE metadata and the recipe of each."""
-    from appliance.errors import ConfigError
     from appliance.lab.render_many import drawn_recipes, read_recipes, render_all
 
     if bool(recipes) == bool(count):
@@ -178,6 +180,22 @@ def demo() -> None:
     from appliance.lab.demo_scene import write_demo
 
     write_demo()
+
+
+@app.command()
+def train_full(
+    folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
+    experiment: Annotated[Path | None, typer.Option(help="A TOML file; empty: full.toml of the experiments.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps in all; empty: the experiment's.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
+    device: Annotated[str, typer.Option(help="Where the network learns: cuda, or cpu for a try.")] = "cuda",
+) -> None:
+    """Train the full DeepASA, which hears whole clips: for a GPU, and a teacher of the network that ships."""
+    from appliance.lab.full_train import FULL_EXPERIMENT, load_full_experiment
+    from appliance.lab.full_train import train_full as run_training
+
+    settings = load_full_experiment(experiment or FULL_EXPERIMENT, steps=steps)
+    print(run_training(settings, folder, workers=workers, device=device, log=partial(print, flush=True)))
 
 
 @app.command()

@@ -67,6 +67,8 @@ class Stems:
     """(sources, 4, n) the same by way of ground and walls."""
     at_mics: Float32Array
     """(sources, mics, n) both, at the microphones."""
+    direct_at_mics: Float32Array
+    """(sources, mics, n) of that what came straight from the source."""
     noise: Float32Array
     """(mics, n) ambience, rain, wind and self-noise."""
 
@@ -140,7 +142,12 @@ def render(recipe: Recipe, *, stems: bool = False) -> RenderedScene:
         mixture += gain * at_mics
         truths.append(truth)
         if stems:
-            parts.append([gain / full_scale_pa * part for part in (heard.direct_foa, heard.reverberant_foa, at_mics)])
+            parts.append(
+                [
+                    gain / full_scale_pa * part
+                    for part in (heard.direct_foa, heard.reverberant_foa, at_mics, heard.direct[:-1])
+                ]
+            )
     return RenderedScene(
         sample(mixture, recipe.sensors),
         tuple(truths),
@@ -151,11 +158,11 @@ def render(recipe: Recipe, *, stems: bool = False) -> RenderedScene:
 
 def _stems(parts: list[list[FloatArray]], noise: FloatArray) -> Stems:
     channels, length = noise.shape
-    direct, reverberant, at_mics = (
+    direct, reverberant, at_mics, direct_at_mics = (
         np.array([part[kind] for part in parts], np.float32).reshape(-1, rows, length)
-        for kind, rows in enumerate((4, 4, channels))
+        for kind, rows in enumerate((4, 4, channels, channels))
     )
-    return Stems(direct, reverberant, at_mics, noise.astype(np.float32))
+    return Stems(direct, reverberant, at_mics, direct_at_mics, noise.astype(np.float32))
 
 
 @lru_cache(maxsize=256)

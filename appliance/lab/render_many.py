@@ -5,6 +5,7 @@ source did `NAME.truth.json`, where asked for `NAME.stems.npz`, and last of all 
 the scene is whole. Files are written under another name and renamed, so none is ever half there.
 """
 
+import dataclasses
 import json
 import multiprocessing
 import signal
@@ -169,7 +170,7 @@ def _save_audio(scene: RenderedScene, path: Path, subtype: str) -> None:
 
 
 def _save_stems(stems: Stems, path: Path) -> None:
-    np.savez(path, direct=stems.direct, reverberant=stems.reverberant, at_mics=stems.at_mics, noise=stems.noise)
+    np.savez(path, **{field.name: getattr(stems, field.name) for field in dataclasses.fields(stems)})
 
 
 def _truth(scene: RenderedScene) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Scenes of one or two targets in diffuse ambience, at −10 to 0 dB, from recordings of fold 5. An object is taken out twice:
 with the masks and direction of its track, as `appliance replay --stems` would, and with ideal masks (its true share of the
-energy in each band) and its true direction, which is what the method itself can reach.
+energy in each band) and its true direction, which is what the method itself can reach. What is to be recovered is the
+object's sound, and of a model that tells direct from reverberant sound its direct sound.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.angles import arc_distance_deg, unit_vector
-from appliance.dsp.features import band_sum
 from appliance.dsp.foa import FoaEncoder, foa_gains
 from appliance.dsp.stft import HOPS_PER_LABEL, SAMPLE_RATE_HZ, stft
 from appliance.geometry import ArrayGeometry
 from appliance.lab.draw import SceneDraw, on_bearing
 from appliance.lab.evaluate import Log, each
 from appliance.lab.hear import hear
+from appliance.lab.ideal_masks import ideal_object
 from appliance.lab.pack import CLASSES, SHORT_CLASSES
 from appliance.lab.perimeter import ARRAYS
 from appliance.lab.recipe import Pose, Recipe, SourcePlan
@@ -31,7 +32,7 @@ from appliance.lab.systems import onnx_systems
 from appliance.model.meta import load_meta
 from appliance.pipeline import Moment
 from appliance.separation.mvdr import MvdrBeams, post_filter
-from appliance.separation.objects import HeardMoment, HeardObject, ObjectMasks, bin_gains
+from appliance.separation.objects import HeardObject, ObjectMasks, bin_gains
 from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
 from appliance.types import Complex64Array, Event, Float32Array
 
@@ -96,6 +97,7 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
     """Every target of one scene."""
     scene, geometry = render(recipe, stems=True), recipe.geometry()
     (system,) = onnx_systems([model])
+    apart = system.stages(geometry)[1].gives_direct_masks
     gather = _Gather(ObjectMasks(load_meta(model).classes))
     hear(scene.samples, geometry, system, [gather])
     tracked = gather.masks.objects()
@@ -107,44 +109,32 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
                 truth.label,
                 float(recipe.notes["snr_db"]),
                 len(scene.sources),
-                _improvements(scene, index, geometry, ideal_object(scene, index, geometry)),
+                _improvements(scene, index, geometry, ideal_object(scene, index, geometry, apart=apart)),
                 None if own is None else _improvements(scene, index, geometry, own),
             )
         )
     return recovered
 
 
-def ideal_object(scene: RenderedScene, index: int, geometry: ArrayGeometry) -> HeardObject:
-    """What a perfect network would say of one source of a scene that was rendered with its stems."""
-    assert scene.stems is not None
-    encoder, truth, own = FoaEncoder(geometry), scene.sources[index], scene.stems.at_mics[index]
-    energy, rest = (band_sum(np.abs(encoder.encode(stft(part))[:, 0]) ** 2) for part in (own, scene.samples - own))
-    share = (energy / (energy + rest + 1e-20)).astype(np.float32)
-    moments = [
-        HeardMoment(
-            float(truth.azimuth_deg[frame]),
-            0.0 if geometry.is_planar else float(truth.elevation_deg[frame]),
-            share[frame * HOPS_PER_LABEL : (frame + 1) * HOPS_PER_LABEL],
-        )
-        for frame in range(len(truth.active))
-    ]
-    return HeardObject(0, 0, truth.label, not geometry.is_planar, moments=moments)
-
-
 def recovered_signals(samples: Float32Array, geometry: ArrayGeometry, heard: HeardObject) -> dict[str, Float32Array]:
-    """Samples (mics, n) of a scene → the object (n,) by each of `METHODS`, and W itself under "W"."""
+    """Samples (mics, n) of a scene → the object (n,) by each of `METHODS`, and W itself under "W".
+
+    Where the object's direct sound is known its mask is what is laid on W and on the beams, as in the stems.
+    """
     spectrum = stft(np.pad(samples, ((0, 0), (0, LATENCY_SAMPLES))))
     foa, beams = FoaEncoder(geometry).encode(spectrum), MvdrBeams(geometry)
-    gains = np.zeros((len(spectrum), spectrum.shape[2]), np.float32)
+    share = np.zeros((len(spectrum), spectrum.shape[2]), np.float32)
+    gains = share.copy()
     steered, mvdr = np.zeros_like(gains, np.complex64), np.zeros_like(gains, np.complex64)
     for frame in range(len(spectrum) // HOPS_PER_LABEL):
         hops = slice(frame * HOPS_PER_LABEL, (frame + 1) * HOPS_PER_LABEL)
         moment = heard.moments[min(max(frame - heard.first_frame, 0), len(heard.moments) - 1)]
         if 0 <= frame - heard.first_frame < len(heard.moments) and moment.mask is not None:
-            gains[hops] = bin_gains(moment.mask)
+            share[hops] = bin_gains(moment.mask)
+            gains[hops] = share[hops] if moment.direct_mask is None else bin_gains(moment.direct_mask)
         towards = unit_vector(moment.azimuth_deg, moment.elevation_deg)
         steered[hops] = _hypercardioid(foa[hops], towards, geometry)
-        mvdr[hops] = beams.push(spectrum[hops], {0: gains[hops]}, {0: towards})[0]
+        mvdr[hops] = beams.push(spectrum[hops], {0: share[hops]}, {0: towards})[0]
     found = (gains * foa[:, 0], steered, gains * steered, mvdr, post_filter(gains) * mvdr)
     signals = {"W": foa[:, 0]} | dict(zip(METHODS, found, strict=True))
     return {name: _samples(one)[: samples.shape[1]] for name, one in signals.items()}
@@ -215,7 +205,10 @@ def _improvements(scene: RenderedScene, index: int, geometry: ArrayGeometry, hea
     assert scene.stems is not None
     active = np.flatnonzero(scene.sources[index].active)
     span = slice(int(active[0]) * LABEL_SAMPLES, int(active[-1] + 1) * LABEL_SAMPLES)
-    reference = _in_band(scene.stems.direct[index, 0] + scene.stems.reverberant[index, 0])[span]
+    reference = scene.stems.direct[index, 0]
+    if not heard.reverb_apart:
+        reference = reference + scene.stems.reverberant[index, 0]
+    reference = _in_band(reference)[span]
     signals = recovered_signals(scene.samples, geometry, heard)
     mixture = _in_band(signals["W"])[span]
     return tuple(float(si_sdri_db(_in_band(signals[name])[span], reference, mixture)) for name in METHODS)

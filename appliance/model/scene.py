@@ -54,6 +54,11 @@ class SceneModel:
         """False for a model that was exported without them: it hears, but separates nothing."""
         return "mask" in self._outputs
 
+    @property
+    def gives_direct_masks(self) -> bool:
+        """True for a model that tells each object's direct from its reverberant sound, besides its mask."""
+        return self.gives_masks and "direct_mask" in self._outputs
+
     def reset(self) -> None:
         """Forget everything heard: zeros are the state of a network that heard nothing."""
         self._state = {name: np.zeros(shape, np.float32) for name, shape in self.meta.states.items()}
@@ -71,6 +76,7 @@ class SceneModel:
                 doa=_direction(out["doa"][0, slot], elevation_valid),
                 doa_sigma_deg=float(out["doa_sigma_deg"][0, slot]),
                 mask=out["mask"][0, slot] if "mask" in out else None,
+                direct_mask=out["direct_mask"][0, slot] if "direct_mask" in out else None,
             )
             for slot in range(self.meta.objects)
         )

@@ -26,9 +26,12 @@ class Piece:
     start_sample: int
     """Of the recording."""
     foa: Float32Array
-    """(4, n) first-order Ambisonics [W, Y, Z, X] (ACN/SN3D): the object's share of what the array heard."""
-    mono: Float32Array | None
-    """(n,) the object alone, by the MVDR beam and its mask; None for the residual."""
+    """(4, n) first-order Ambisonics [W, Y, Z, X] (ACN/SN3D): the object's share of what the array heard; its direct sound
+    alone where there is `reverb`."""
+    mono: Float32Array | None = None
+    """(n,) the object alone, by the MVDR beam and its mask, dry where its direct sound is known; None for the residual."""
+    reverb: Float32Array | None = None
+    """(4, n) what of its share came by way of ground and walls; None where the model does not tell it apart."""
     last: bool = False
     """True where nothing of this object follows, unless the recording ends before that."""
 
@@ -36,8 +39,8 @@ class Piece:
 def separate(blocks: Iterable[AudioBlock], geometry: ArrayGeometry, objects: Sequence[HeardObject]) -> Iterator[Piece]:
     """The sound of every object, and the residual over the whole recording; together they are what the array heard.
 
-    `blocks` are those, without gaps, that the objects were heard in. At every sample the FOA of all pieces adds up to
-    the FOA of the recording: masks share it out, and the residual is the rest.
+    `blocks` are those, without gaps, that the objects were heard in. At every sample the FOA of all pieces, `reverb`
+    included, adds up to the FOA of the recording: masks share it out, and the residual is the rest.
     """
     encoder, beams, residual = FoaEncoder(geometry), MvdrBeams(geometry), _Voice(0)
     waiting, voices = sorted(objects, key=lambda heard: heard.first_frame), dict[int, tuple[HeardObject, _Voice]]()
@@ -46,17 +49,21 @@ def separate(blocks: Iterable[AudioBlock], geometry: ArrayGeometry, objects: Seq
             heard = waiting.pop(0)
             voices[heard.track_id] = heard, _Voice(heard.first_frame)
         rest = encoder.encode(spectrum)
-        gains = {track_id: _gains(heard, frame, len(spectrum)) for track_id, (heard, _) in voices.items()}
+        shares = {track_id: _gains(heard, frame, len(spectrum)) for track_id, (heard, _) in voices.items()}
+        gains = {track_id: gain for track_id, (gain, _) in shares.items()}
         directions = {track_id: _direction(heard, frame) for track_id, (heard, _) in voices.items()}
         beam = beams.push(spectrum, gains, directions)
-        foa = {track_id: gain[:, None] * rest for track_id, gain in gains.items()}
+        everything = rest
         for track_id, (heard, voice) in list(voices.items()):
-            rest = rest - foa[track_id]
+            gain, direct = shares[track_id]
+            rest = rest - gain[:, None] * everything
             # One label frame beyond the last that was heard has brought all its samples out.
             last = frame >= heard.first_frame + len(heard.moments)
-            mono = np.zeros_like(beam[track_id]) if last else post_filter(gains[track_id]) * beam[track_id]
-            both = np.concatenate([foa[track_id], mono[:, None]], axis=1)
-            yield voice.say(both, track_id, total_samples, last=last)
+            mono = np.zeros_like(beam[track_id]) if last else post_filter(direct) * beam[track_id]
+            sounds = [direct[:, None] * everything, mono[:, None]]
+            if heard.reverb_apart:
+                sounds.append((gain - direct)[:, None] * everything)
+            yield voice.say(np.concatenate(sounds, axis=1), track_id, total_samples, last=last)
             if last:
                 del voices[track_id]
         yield residual.say(rest, None, total_samples)
@@ -70,14 +77,17 @@ class _Voice:
         self._sample = first_frame * HOPS_PER_LABEL * HOP_SAMPLES - LATENCY_SAMPLES
 
     def say(self, frames: Complex64Array, track_id: int | None, total_samples: int, *, last: bool = False) -> Piece:
-        """(hops, 4 or 5, bins): Ambisonics, then the mono beam; nothing before the recording's start or after its end."""
+        """(hops, 4, 5 or 9, bins): Ambisonics, then the mono beam, then the Ambisonics of the reverberant sound; nothing
+        before the recording's start or after its end.
+        """
         if self._istft is None:
             self._istft = StreamingIstft(frames.shape[1])
         samples = self._istft.push(frames)
         before = max(0, -self._sample)
         samples = samples[:, before : max(before, total_samples - self._sample)]
         start, self._sample = self._sample + before, self._sample + len(frames) * HOP_SAMPLES
-        return Piece(track_id, start, samples[:4], samples[4] if len(samples) > 4 else None, last)
+        mono = samples[4] if len(samples) > 4 else None
+        return Piece(track_id, start, samples[:4], mono, samples[5:] if len(samples) > 5 else None, last)
 
 
 def _label_frames(blocks: Iterable[AudioBlock], mics: int) -> Iterator[tuple[Complex64Array, int]]:
@@ -106,10 +116,15 @@ def _label_frames(blocks: Iterable[AudioBlock], mics: int) -> Iterator[tuple[Com
         pending = pending[ends[-1] :] if ends else pending
 
 
-def _gains(heard: HeardObject, frame: int, hops: int) -> Float32Array:
+def _gains(heard: HeardObject, frame: int, hops: int) -> tuple[Float32Array, Float32Array]:
+    """(hops, bins) of the object, and of its direct sound, which is all of it where the model does not tell."""
     index = frame - heard.first_frame
-    mask = heard.moments[index].mask if index < len(heard.moments) else None
-    return np.zeros((hops, BINS), np.float32) if mask is None else bin_gains(mask)
+    moment = heard.moments[index] if index < len(heard.moments) else None
+    if moment is None or moment.mask is None:
+        silent = np.zeros((hops, BINS), np.float32)
+        return silent, silent
+    gain = bin_gains(moment.mask)
+    return gain, gain if moment.direct_mask is None else bin_gains(moment.direct_mask)
 
 
 def _direction(heard: HeardObject, frame: int) -> npt.NDArray[np.float64]:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance.errors import RecordingError
 from appliance.validation import one_line
@@ -43,9 +43,11 @@ class ObjectStem(BaseModel):
     samples: int = Field(ge=0)
     """Length of its files."""
     mono: str
-    """File: one channel, the object alone, by MVDR beam and mask."""
+    """File: one channel, the object alone, by MVDR beam and mask; its direct sound where that is apart."""
     foa: str
-    """File: [W, Y, Z, X] (ACN/SN3D), the object's share of what the array heard."""
+    """File: [W, Y, Z, X] (ACN/SN3D), the object's share of what the array heard; its direct sound where that is apart."""
+    foa_reverb: str | None = None
+    """File: [W, Y, Z, X], the rest of its share: what came by way of ground and walls; null where it is not apart."""
     elevation_valid: bool
     """False where the array cannot tell elevation."""
     path: tuple[StemPath, ...]
@@ -53,7 +55,7 @@ class ObjectStem(BaseModel):
 
 
 class StemsManifest(BaseModel):
-    """All stems of one recording. The FOA of objects and residual, each at its start, add up to what the array heard."""
+    """All stems of one recording. Every FOA of objects and residual, each at its start, add up to what the array heard."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -67,12 +69,20 @@ class StemsManifest(BaseModel):
     sample_rate_hz: int
     samples: int
     """Length of the recording and of the residual."""
-    reverberation: Literal["together"] = "together"
-    """Direct and reverberant sound lie in one stem: the model does not tell them apart."""
+    reverberation: Literal["together", "apart"] = "together"
+    """together: direct and reverberant sound lie in one stem, for the model does not tell them apart; apart: each object has
+    `foa_reverb`."""
     objects: tuple[ObjectStem, ...]
     """Oldest first."""
     residual: str
     """File: [W, Y, Z, X], what belongs to no object."""
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> "StemsManifest":
+        for stem in self.objects:
+            if (stem.foa_reverb is not None) != (self.reverberation == "apart"):
+                raise ValueError(f"reverberation: {self.reverberation!r} does not fit object {stem.track_id}")
+        return self
 
 
 def write_manifest(manifest: StemsManifest, folder: Path) -> Path:

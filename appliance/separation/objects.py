@@ -28,6 +28,8 @@ class HeardMoment:
     """0 where the array cannot tell."""
     mask: Float32Array | None
     """(hops, bands) share of the sound that is the object's; None where it was not heard."""
+    direct_mask: Float32Array | None = None
+    """(hops, bands) of that the direct sound alone, nowhere more; None where it was not heard or is not told apart."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,11 @@ class HeardObject:
     """Of the events it became."""
     moments: list[HeardMoment] = field(default_factory=list)
     """One per label frame."""
+
+    @property
+    def reverb_apart(self) -> bool:
+        """True where the model tells its direct from its reverberant sound."""
+        return any(moment.direct_mask is not None for moment in self.moments)
 
 
 class ObjectMasks:
@@ -91,9 +98,14 @@ class ObjectMasks:
             heard.class_label = self._classes[best]
             self._surest[track.track_id] = float(track.class_probs[best])
         share: Float32Array | None = None
+        direct: Float32Array | None = None
         for slot in scene.objects:
             if slot.slot in track.slots:
                 if slot.mask is None:
                     raise ModelError("this model gives no masks, so it separates nothing; name one exported with them")
                 share = slot.mask if share is None else share + slot.mask
-        heard.moments.append(HeardMoment(track.doa.azimuth_deg, track.doa.elevation_deg, share))
+                if slot.direct_mask is not None:
+                    # A quantised model may give a little more direct sound than there is sound.
+                    part = np.minimum(slot.direct_mask, slot.mask)
+                    direct = part if direct is None else direct + part
+        heard.moments.append(HeardMoment(track.doa.azimuth_deg, track.doa.elevation_deg, share, direct))

@@ -25,19 +25,25 @@ class Edit:
     """Factor of its amplitude; 0 mutes it."""
     direction_deg: tuple[float, float] | None = None
     """(azimuth, elevation) that it comes from instead of its own: its mono beam, encoded there."""
+    dry: bool = False
+    """Without its reverberant sound. Else that stays where it is, also where the object is moved."""
 
 
 def remix(folder: Path, edits: Mapping[int, Edit], residual_gain: float = 1.0) -> Iterator[Float32Array]:
     """First-order Ambisonics [W, Y, Z, X] (4, n), piece by piece; without edits it is what the array heard.
 
     `edits` by track id; a stem without one stays as it is. Raises `RecordingError` where a stem is missing, cut short or
-    no stem of this manifest, and where an edit names no object.
+    no stem of this manifest, and where an edit names no object or would dry what lies in one stem with its reverberation.
     """
     manifest = read_manifest(folder)
     known = {stem.track_id for stem in manifest.objects}
     if unknown := sorted(set(edits) - known):
         named = ", ".join(map(str, sorted(known))) or "none"
         raise RecordingError(f"{folder}: no object {unknown[0]} there; it has: {named}")
+    if manifest.reverberation == "together" and any(edit.dry for edit in edits.values()):
+        raise RecordingError(
+            f"{folder}: its model ({manifest.model}) does not tell reverberation apart; write the stems with one that does"
+        )
     with ExitStack() as stack:
         residual = stack.enter_context(_Reader(folder / manifest.residual, 4, 0, manifest.samples))
         parts = [(_Stem(folder, stem, stack, edits.get(stem.track_id, Edit()))) for stem in manifest.objects]
@@ -61,6 +67,10 @@ class _Stem:
             self._pan = foa_gains(unit_vector(*edit.direction_deg)[None]).astype(np.float32)
             name, channels = stem.mono, 1
         self._reader = stack.enter_context(_Reader(folder / name, channels, stem.start_sample, stem.samples))
+        self._reverb: _Reader | None = None
+        if stem.foa_reverb is not None and not edit.dry:
+            reverb = _Reader(folder / stem.foa_reverb, 4, stem.start_sample, stem.samples)
+            self._reverb = stack.enter_context(reverb)
 
     def add_to(self, mix: Float32Array, start: int, stop: int) -> None:
         """Add what lies within [start, stop) of the recording."""
@@ -70,6 +80,8 @@ class _Stem:
         sound = self._reader.read(first, end)
         if self._pan is not None:
             sound = self._pan * sound
+        if self._reverb is not None:
+            sound = sound + self._reverb.read(first, end)
         mix[:, first - start : end - start] += self._gain * sound
 
 

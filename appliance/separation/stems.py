@@ -45,6 +45,7 @@ def write_stems(
             model=model,
             sample_rate_hz=SAMPLE_RATE_HZ,
             samples=files.residual_samples,
+            reverberation="apart" if any(heard.reverb_apart for heard in objects) else "together",
             objects=tuple(files.stem(heard) for heard in objects),
             residual=_RESIDUAL,
         )
@@ -55,7 +56,7 @@ def write_stems(
 
 
 class _Files:
-    """The open files of a folder, one or two per object."""
+    """The open files of a folder, one to three per object."""
 
     def __init__(self, folder: Path, objects: dict[int, HeardObject], stack: contextlib.ExitStack) -> None:
         self._folder, self._objects, self._stack = folder, objects, stack
@@ -76,13 +77,14 @@ class _Files:
             return
         start, samples = self._span.get(piece.track_id, (piece.start_sample, 0))
         self._span[piece.track_id] = start, samples + piece.foa.shape[1]
-        name = _name(self._objects[piece.track_id])
-        self._file(f"{name}.foa.wav", 4).write(piece.foa.T)
-        if piece.mono is not None:
-            self._file(f"{name}.mono.wav", 1).write(piece.mono)
+        names = _names(self._objects[piece.track_id])
+        sounds = {"foa": piece.foa, "foa_reverb": piece.reverb, "mono": piece.mono}
+        for kind, sound in sounds.items():
+            if sound is not None:
+                self._file(names[kind], 1 if sound.ndim == 1 else len(sound)).write(sound.T)
         if piece.last:
-            for kind in ("foa", "mono"):
-                self._open.pop(f"{name}.{kind}.wav").close()
+            for name in names.values():
+                self._open.pop(name).close()
 
     def stem(self, heard: HeardObject) -> ObjectStem:
         """What was written of an object."""
@@ -102,10 +104,9 @@ class _Files:
             event_ids=tuple(heard.event_ids),
             start_sample=start,
             samples=samples,
-            mono=f"{_name(heard)}.mono.wav",
-            foa=f"{_name(heard)}.foa.wav",
             elevation_valid=heard.elevation_valid,
             path=tuple(path),
+            **_names(heard),
         )
 
     def _file(self, name: str, channels: int) -> soundfile.SoundFile:
@@ -116,5 +117,11 @@ class _Files:
         return self._open[name]
 
 
-def _name(heard: HeardObject) -> str:
-    return f"object-{heard.track_id}-{re.sub(r'[^A-Za-z0-9_-]', '_', heard.class_label)}"
+def _names(heard: HeardObject) -> dict[str, str]:
+    """Files of an object, by their keys in the manifest."""
+    name = f"object-{heard.track_id}-{re.sub(r'[^A-Za-z0-9_-]', '_', heard.class_label)}"
+    if heard.reverb_apart:
+        foa = {"foa": f"{name}.direct.foa.wav", "foa_reverb": f"{name}.reverb.foa.wav"}
+    else:
+        foa = {"foa": f"{name}.foa.wav"}
+    return {"mono": f"{name}.mono.wav", **foa}
