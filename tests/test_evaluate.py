@@ -9,20 +9,25 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from intensity_model import write_intensity_model
 from typer.testing import CliRunner
 
 from appliance.errors import ConfigError, ModelError
 from appliance.geometry import load_array
+from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
+from appliance.lab.baseline_files import write_baseline
 from appliance.lab.evaluate import FULL, QUICK, Suite, evaluate, judge
 from appliance.lab.figures import system_figures
 from appliance.lab.hear import hear
-from appliance.lab.pack import load_clips
+from appliance.lab.pack import CLASSES, load_clips
 from appliance.lab.perimeter import FAULTS
 from appliance.lab.render import render
 from appliance.lab.report import keep_scores, summary_table, write_report
 from appliance.lab.report_page import page
+from appliance.lab.steered_cnn import SteeredCnn, SteeredSettings
 from appliance.lab.systems import onnx_systems
+from appliance.lab.trained_baselines import trained_baselines
 
 TINY = Suite(
     "tiny",
@@ -43,12 +48,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(model: Path) -> Report:
-    return evaluate([model], TINY, workers=1, log=quiet)
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both trained baselines, small and untaught."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(5)
+    crnn = AccdoaCrnn(AccdoaSettings(channels=(8, 8), hidden=16, layers=1))
+    steered = SteeredCnn(SteeredSettings(channels=(8, 8), width=16, label_frames=3))
+    write_baseline(folder / "accdoa.pt", crnn, crnn.settings, step=11)
+    write_baseline(folder / "steered_cnn.pt", steered, steered.settings, step=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(model: Path, checkpoints: Path) -> Report:
+    return evaluate([model], TINY, checkpoints=checkpoints, workers=1, log=quiet)
 
 
 def test_the_report_has_every_system_and_figure(report: Report) -> None:
-    assert list(report["systems"]) == ["deepasa-fp32", "srp-energy", "harmonic-comb"]
+    assert list(report["systems"]) == ["deepasa-fp32", "accdoa-crnn", "steered-cnn", "srp-energy", "harmonic-comb"]
     asked = {
         "drone_pd_by_snr_db",
         "drone_pd_by_distance_m",
@@ -71,13 +88,50 @@ def test_the_report_has_every_system_and_figure(report: Report) -> None:
     assert list(bounds.values()) == sorted(bounds.values(), reverse=True)
 
 
-def test_a_loud_drone_is_pointed_at_by_all(report: Report) -> None:
-    for figures in report["systems"].values():
+def test_baselines_have_thresholds_and_their_weights_an_origin(report: Report) -> None:
+    facts = report["baselines"]
+    assert {name: list(found) for name, found in facts["thresholds"].items()} == {
+        "accdoa-crnn": list(CLASSES),
+        "steered-cnn": list(CLASSES),
+        "srp-energy": ["drone"],
+        "harmonic-comb": ["drone"],
+    }
+    assert {name: origin["training"]["step"] for name, origin in facts["checkpoints"].items()} == {
+        "accdoa-crnn": 11,
+        "steered-cnn": 12,
+    }
+    assert not any(entry.startswith("baseline") for entry in report["missing"])
+
+
+def test_a_baseline_that_was_not_trained_is_named_as_missing(checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copy(checkpoints / "steered_cnn.pt", tmp_path)
+    systems, missing = trained_baselines(tmp_path)
+    assert [system.name for system in systems] == ["steered-cnn"]
+    assert missing == ["baseline: causal multi-ACCDOA CRNN; no accdoa.pt among the checkpoints"]
+
+
+def test_a_checkpoint_cut_short_or_of_other_features_is_refused(checkpoints: Path, tmp_path: Path) -> None:
+    whole = (checkpoints / "accdoa.pt").read_bytes()
+    (tmp_path / "accdoa.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"accdoa\.pt: not a baseline's checkpoint .*train it again"):
+        trained_baselines(tmp_path)
+    saved = torch.load(checkpoints / "accdoa.pt", weights_only=True)
+    torch.save({**saved, "features": ["level"]}, tmp_path / "accdoa.pt")
+    with pytest.raises(ModelError, match=r"accdoa\.pt: taught on 1 features .*train it again"):
+        trained_baselines(tmp_path)
+
+
+def test_a_loud_drone_is_pointed_at_by_all_that_are_no_untaught_networks(report: Report) -> None:
+    for name, figures in report["systems"].items():
+        if name == "accdoa-crnn":
+            continue
         assert figures["doa_median_error_untracked_deg"]["20"] < 10.0
 
 
-def test_the_same_input_gives_the_same_bytes_in_one_process_or_two(model: Path, report: Report) -> None:
-    again = evaluate([model], TINY, workers=2, log=quiet)
+def test_the_same_input_gives_the_same_bytes_in_one_process_or_two(
+    model: Path, checkpoints: Path, report: Report
+) -> None:
+    again = evaluate([model], TINY, checkpoints=checkpoints, workers=2, log=quiet)
     assert json.dumps(again) == json.dumps(report)
 
 

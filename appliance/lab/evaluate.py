@@ -3,42 +3,33 @@
 Render a scene, let every system hear it (`hear`), hold that against the truth (`judged`), and count (`figures`).
 """
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from appliance.errors import ConfigError
 from appliance.geometry import load_array
 from appliance.lab.baselines import BaselineSystem
-from appliance.lab.calibrate import FALSE_ALARMS_PER_HOUR, calibrated, quiet_scores
+from appliance.lab.calibrate import calibrated, quiet_scene
 from appliance.lab.commit import current_commit
 from appliance.lab.cramer_rao import mean_azimuth_crb_deg
 from appliance.lab.figures import EMPTY_PARTS, plain, system_figures
-from appliance.lab.hear import System, hear
+from appliance.lab.hear import TARGET, System, hear
 from appliance.lab.judged import JudgedScene, judge_scene
 from appliance.lab.perimeter import TEST_FOLDS, perimeter_suite
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import render
 from appliance.lab.systems import OnnxSystem, onnx_systems
 from appliance.lab.timeline import scene_timeline
+from appliance.lab.trained_baselines import CHECKPOINTS, TrainedBaseline, checkpoint_facts, trained_baselines
+from appliance.lab.tune import FALSE_ALARMS_PER_HOUR
+from appliance.lab.workers import Log, each
 from appliance.model.meta import load_meta
 
 CALIBRATION_FOLDS = (4,)
 CRB_SECONDS = 1.0
-_LOG_EVERY = 25
-_MISSING = (
-    "si_sdri_db: separated signals are not rendered by the pipeline yet; separation is not judged",
-    "baseline: small CNN classifier on the steered signal",
-    "baseline: causal multi-ACCDOA CRNN at equal MACs",
-)
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +59,32 @@ class Suite:
 FULL = Suite("perimeter", {}, calibration_minutes=20)
 QUICK = Suite(
     "perimeter quick",
-    {"per_snr": 6, "per_distance": 3, "per_class": 2, "overlaps": 8, "minutes": 5, "per_fault": 1},
+    {"per_snr": 6, "per_distance": 2, "per_class": 2, "overlaps": 8, "minutes": 5, "per_fault": 1},
     calibration_minutes=4,
 )
 
 
-def evaluate(models: Sequence[Path], suite: Suite, *, workers: int = 2, log: Log = print) -> dict[str, Any]:
+def evaluate(
+    models: Sequence[Path],
+    suite: Suite,
+    *,
+    checkpoints: Path = CHECKPOINTS,
+    workers: int = 2,
+    log: Log = print,
+) -> dict[str, Any]:
     """The whole report, JSON-able. The same models, suite and code give the same report.
 
-    Raises `ConfigError` where there is no audio pack, `ModelError` where a model is not whole.
+    `checkpoints` holds the trained baselines. Raises `ConfigError` where there is no audio pack, `ModelError` where a
+    model or a checkpoint is not whole.
     """
     networks = onnx_systems(models)
+    trained, missing = trained_baselines(checkpoints)
     recipes = suite.recipes()
     quiet = suite.calibration_recipes()
     log(
         f"{suite.name}: {len(recipes)} scenes of {_hours(recipes):.2f} h; thresholds on {_hours(quiet):.2f} h of fold 4"
     )
-    baselines = calibrated(each(quiet_scores, quiet, workers, log))
+    baselines = calibrated(trained, each(partial(quiet_scene, trained), quiet, workers, log))
     systems: tuple[System, ...] = (*networks, *baselines)
     judged = judge(recipes, systems, workers=workers, log=log)
     return {
@@ -97,7 +97,7 @@ def evaluate(models: Sequence[Path], suite: Suite, *, workers: int = 2, log: Log
         "diffuse noise with 30 dB less self-noise; Stoica & Nehorai 1990; root mean square over azimuths",
         "systems": {name: system_figures(scenes) for name, scenes in judged.items()},
         "timeline": scene_timeline(_shown(recipes), systems),
-        "missing": list(_MISSING),
+        "missing": missing,
     }
 
 
@@ -116,19 +116,6 @@ def _judge_recipe(systems: Sequence[System], recipe: Recipe) -> list[JudgedScene
     scene, geometry = render(recipe), recipe.geometry()
     heard = (hear(scene.samples, geometry, system, gaps=scene.gaps) for system in systems)
     return [judge_scene(recipe, scene.sources, one) for one in heard]
-
-
-def each(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log) -> Iterator[Result]:
-    """Results in the order of tasks; one worker is this process itself."""
-    if workers == 1:
-        yield from map(function, tasks)
-        return
-    # Forking a process that runs threads (ONNX Runtime has them) may hang.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, result in enumerate(pool.map(function, tasks, chunksize=2), 1):
-            if done % _LOG_EVERY == 0:
-                log(f"  {done}/{len(tasks)} scenes")
-            yield result
 
 
 def _hours(recipes: Iterable[Recipe]) -> float:
@@ -154,9 +141,15 @@ def _model_facts(network: OnnxSystem) -> dict[str, Any]:
     return {"file": f"{meta.name}.onnx", "sha256": meta.sha256, "precision": meta.precision, "training": training}
 
 
-def _baseline_facts(baselines: Sequence[BaselineSystem], quiet: Sequence[Recipe]) -> dict[str, Any]:
+def _baseline_facts(baselines: Sequence[TrainedBaseline | BaselineSystem], quiet: Sequence[Recipe]) -> dict[str, Any]:
+    thresholds = {
+        baseline.name: {TARGET: baseline.threshold} if isinstance(baseline, BaselineSystem) else baseline.thresholds
+        for baseline in baselines
+    }
+    trained = [baseline for baseline in baselines if not isinstance(baseline, BaselineSystem)]
     return {
-        "thresholds": {baseline.name: plain(baseline.threshold) for baseline in baselines},
+        "thresholds": plain(thresholds),
+        "checkpoints": {baseline.name: checkpoint_facts(baseline) for baseline in trained},
         "false_alarms_per_hour": FALSE_ALARMS_PER_HOUR,
         "folds": list(CALIBRATION_FOLDS),
         "hours": plain(_hours(quiet)),

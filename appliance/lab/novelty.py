@@ -16,11 +16,11 @@ import numpy.typing as npt
 from appliance.dsp.features import FEATURE_NAMES, FeatureExtractor
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ
 from appliance.lab.draw import SceneDraw, on_bearing
-from appliance.lab.evaluate import Log, each
 from appliance.lab.novelty_metrics import auc, partial_auc
 from appliance.lab.pack import DIFFUSE_CLASSES, SHORT_CLASSES, Clip
 from appliance.lab.recipe import Pose, Recipe, SourcePlan
 from appliance.lab.render import render
+from appliance.lab.workers import Log, each
 from appliance.model.scene import SceneModel
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.novelty.vectors import level_vector

@@ -139,17 +139,18 @@ def _confusion(name: str, confusion: Mapping[str, Mapping[str, int]]) -> str:
 def _provenance(report: Report) -> str:
     rows = [
         [name, facts["file"], facts["sha256"][:16] + "…", ", ".join(f"{k} {v}" for k, v in facts["training"].items())]
-        for name, facts in report["models"].items()
+        for name, facts in {**report["models"], **report["baselines"]["checkpoints"]}.items()
     ]
     facts = report["baselines"]
-    thresholds = ", ".join(f"{name} at {value:g}" for name, value in facts["thresholds"].items())
+    thresholds = ", ".join(f"{name} at {value['drone']:g} for a drone" for name, value in facts["thresholds"].items())
     folds = ", ".join(str(fold) for fold in facts["folds"])
     text = (
-        f"Baselines: {thresholds}; set to {facts['false_alarms_per_hour']:g} false alarms per hour on "
+        f"Baselines: {thresholds}; set to {facts['false_alarms_per_hour']:g} false alarms per hour and class on "
         f"{facts['hours']:.2f} hours of fold {folds}. Bound: {report['crb_assumes']}."
     )
     missing = "".join(f"<li>{escape(entry)}</li>" for entry in report["missing"])
     return (
         _table(["system", "file", "sha256", "training"], rows)
-        + f"<p>{escape(text)}</p><p>Missing:</p><ul>{missing}</ul>"
+        + f"<p>{escape(text)}</p>"
+        + (f"<p>Missing:</p><ul>{missing}</ul>" if missing else "")
     )

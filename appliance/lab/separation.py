@@ -19,7 +19,6 @@ from appliance.dsp.foa import FoaEncoder, foa_gains
 from appliance.dsp.stft import HOPS_PER_LABEL, SAMPLE_RATE_HZ, stft
 from appliance.geometry import ArrayGeometry
 from appliance.lab.draw import SceneDraw, on_bearing
-from appliance.lab.evaluate import Log, each
 from appliance.lab.hear import hear
 from appliance.lab.pack import CLASSES, SHORT_CLASSES
 from appliance.lab.perimeter import ARRAYS
@@ -28,6 +27,7 @@ from appliance.lab.render import RenderedScene, SourceTruth, render
 from appliance.lab.sensors import LABEL_SAMPLES
 from appliance.lab.separation_metrics import si_sdri_db
 from appliance.lab.systems import onnx_systems
+from appliance.lab.workers import Log, each
 from appliance.model.meta import load_meta
 from appliance.pipeline import Moment
 from appliance.separation.mvdr import MvdrBeams, post_filter

@@ -18,7 +18,6 @@ from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.config import ClassPolicy
 from appliance.events import DEFAULT_POLICIES
 from appliance.geometry import load_array
-from appliance.lab.evaluate import each
 from appliance.lab.hear import System, hear
 from appliance.lab.judged import GRACE_S, MAX_ERROR_DEG
 from appliance.lab.pack import CLASSES
@@ -26,6 +25,7 @@ from appliance.lab.perimeter import perimeter_suite
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import SourceTruth, render
 from appliance.lab.systems import onnx_systems
+from appliance.lab.workers import each
 from appliance.pipeline import Moment
 from appliance.types import Event
 
