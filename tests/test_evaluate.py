@@ -77,6 +77,7 @@ def test_the_report_has_every_system_and_figure(report: Report) -> None:
         "class_f1",
         "tracks",
         "sigma",
+        "confidence",
     }
     for figures in report["systems"].values():
         assert asked <= set(figures)
@@ -237,8 +238,8 @@ def test_files_hold_the_report_and_need_nothing_else(report: Report, tmp_path: P
 def test_the_page_is_well_formed_and_shows_every_system(report: Report) -> None:
     text = page(report)
     charts = [ElementTree.fromstring(f"<svg{part.split('</svg>')[0]}</svg>") for part in text.split("<svg")[1:]]  # noqa: S314 (our own)
-    # Pd by SNR, two of detection, two of direction, and the timeline of each system.
-    assert len(charts) == 5 + len(report["systems"])
+    # Pd by SNR, two of detection, two of direction, two of confidence, and the timeline of each system.
+    assert len(charts) == 7 + len(report["systems"])
     assert all(name in text for name in report["systems"])
     assert _Balance().of(text) == []
 

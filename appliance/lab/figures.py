@@ -23,6 +23,7 @@ from appliance.lab.event_metrics import EventMatches
 from appliance.lab.hear import TARGET
 from appliance.lab.judged import WINDOW_S, DirectionErrors, JudgedScene
 from appliance.lab.pack import CLASSES
+from appliance.lab.reliability import Reliability, reliability
 from appliance.lab.seld_metrics import seld_scores
 
 EMPTY_PARTS = ("target_free", "hard_negatives")
@@ -54,6 +55,7 @@ def system_figures(scenes: Sequence[JudgedScene]) -> Figures:
         "doa_median_error_untracked_deg": _median_errors(by_snr, tracked=False),
         "azimuth_error_by_sector_deg": sector_errors([scene.tracked for scene in drones]),
         "sigma": sigma_figures([scene.tracked for scene in drones]),
+        "confidence": {"tracks": track_confidence(scenes), "events": event_confidence(scenes)},
         "si_sdri_db": None,
         "latency_s": _spread([pair.latency_s for scene in scenes for pair in scene.events.pairs]),
         **class_figures([scene for scene in scenes if scene.part in CLASS_PARTS]),
@@ -178,6 +180,37 @@ def sigma_figures(errors: Sequence[DirectionErrors]) -> Figures | None:
     if stated is None:
         return None
     return plain({"within_1": stated.within_1_sigma, "within_2": stated.within_2_sigma, "count": stated.count})
+
+
+def track_confidence(scenes: Sequence[JudgedScene]) -> Figures | None:
+    """Confidence of confirmed tracks, frame by frame, against the share of them that was right; None of nothing."""
+    labels = np.concatenate([np.zeros(0, np.str_), *(scene.claims.label for scene in scenes)])
+    said = _joined(scene.claims.confidence for scene in scenes)
+    right = _joined(scene.claims.right.astype(np.float64) for scene in scenes) > 0.0
+    by_class = {label: reliability(said[labels == label], right[labels == label]) for label in CLASSES}
+    told = {label: found for label, found in by_class.items() if found is not None}
+    every = reliability(said, right)
+    if every is None:
+        return None
+    return {**_reliability(every), "by_class": {label: _in_short(found) for label, found in told.items()}}
+
+
+def event_confidence(scenes: Sequence[JudgedScene]) -> Figures | None:
+    """The same of events when they are first announced; one more of a sound that was found is right."""
+    matches = sum((scene.events for scene in scenes), EventMatches((), (), (), ()))
+    right = [*(pair.found for pair in matches.pairs), *matches.repeats]
+    said = [event.confidence for event in (*right, *matches.false_alarms)]
+    every = reliability(said, np.arange(len(said)) < len(right))
+    return None if every is None else _reliability(every)
+
+
+def _reliability(found: Reliability) -> Figures:
+    bins = [plain([entry.confidence, entry.right, entry.count]) for entry in found.bins]
+    return {**_in_short(found), "bins": bins}
+
+
+def _in_short(found: Reliability) -> Figures:
+    return plain({"ece": found.ece, "confidence": found.confidence, "right": found.right, "count": found.count})
 
 
 def sector_errors(errors: Sequence[DirectionErrors]) -> Figures:

@@ -60,6 +60,8 @@ class HeardFrame:
     """Above the horizon; 0 where the array cannot tell."""
     sigma_deg: float
     """1-sigma uncertainty of its direction, across azimuth."""
+    confidence: float
+    """Its score of that class, 0…1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,14 +141,16 @@ class _Collector:
             self.target[frame] = scores[best], doa.azimuth_deg, doa.elevation_deg
         for track in moment.tracks:
             if track.status == "confirmed" and track.updated:
+                best_class = int(track.class_probs.argmax())
                 self.frames.append(
                     HeardFrame(
                         frame,
                         track.track_id,
-                        self._classes[int(track.class_probs.argmax())],
+                        self._classes[best_class],
                         track.doa.azimuth_deg,
                         track.doa.elevation_deg,
                         float(np.sqrt(track.covariance_deg2[0][0])),
+                        float(track.class_probs[best_class]),
                     )
                 )
 

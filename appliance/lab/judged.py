@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.lab.claims import Claims, track_claims
 from appliance.lab.dcase_csv import SeldRow, frames_of_sources
 from appliance.lab.event_metrics import EventMatches, found_events, match_events, true_events
 from appliance.lab.hear import TARGET, HeardFrame, HeardScene
@@ -67,6 +68,8 @@ class JudgedScene:
     """Of the nearest confirmed drone track."""
     untracked: DirectionErrors
     """Of the output slot that is most a drone, tracked or not."""
+    claims: Claims
+    """What its confirmed tracks claimed in each label frame."""
     drone_sounds: bool
     """A drone sounds in it."""
     drone_scores: Floats
@@ -89,6 +92,7 @@ def judge_scene(recipe: Recipe, sources: Sequence[SourceTruth], heard: HeardScen
         seld=count_seld(reference, tracks, len(CLASSES), azimuth_only=planar),
         tracked=_errors(sources, _drone_tracks(heard.frames), planar),
         untracked=_errors(sources, _best_slots(heard), planar),
+        claims=track_claims(sources, heard.frames, max_error_deg=MAX_ERROR_DEG, azimuth_only=planar),
         drone_sounds=any(event.label == TARGET for event in true),
         drone_scores=trial_scores(heard.target_score),
     )

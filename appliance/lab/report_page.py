@@ -55,6 +55,7 @@ def _sections(report: Report) -> Iterator[str]:
     yield "<h2>False alarms per hour</h2>" + _false_alarms(report["systems"])
     yield from _faults(report["systems"])
     yield "<h2>Classes: F1 of events</h2>" + _class_table(report["systems"])
+    yield "<h2>Classes: confidence of tracks</h2>" + _confidence_table(report["systems"])
     yield "<h2>Who is taken for whom</h2><p>Sounds in rows, announcements in columns, in threats and overlaps.</p>"
     yield from (_confusion(name, figures["confusion"]) for name, figures in report["systems"].items())
     shown = report["timeline"]
@@ -117,6 +118,20 @@ def _class_table(systems: Mapping[str, Any]) -> str:
 def _f1(entry: Mapping[str, Any]) -> str:
     f1 = "–" if entry["f1"] is None else f"{entry['f1']:.2f}"
     return f"{f1} ({entry['found']} + {entry['missed']}, {entry['false']})"
+
+
+def _confidence_table(systems: Mapping[str, Any]) -> str:
+    told = {name: (figures["confidence"]["tracks"] or {}).get("by_class", {}) for name, figures in systems.items()}
+    labels = list(next(iter(systems.values()))["class_f1"])
+    rows = [[label, *(_ece(found.get(label)) for found in told.values())] for label in labels]
+    note = "<p>Expected calibration error (mean confidence, share right, label frames), over all parts.</p>"
+    return note + _table(["", *systems], rows)
+
+
+def _ece(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "–"
+    return f"{entry['ece']:.2f} ({entry['confidence']:.2f}, {entry['right']:.2f}, {entry['count']})"
 
 
 def _confusion(name: str, confusion: Mapping[str, Mapping[str, int]]) -> str:

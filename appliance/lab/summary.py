@@ -39,6 +39,7 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
         ("LE_CD", ("seld", "le_cd_deg"), ".1f°"),
         ("LR_CD", ("seld", "lr_cd"), ".2f"),
         ("SELD error", ("seld", "seld"), ".2f"),
+        ("ECE of track confidence", ("confidence", "tracks", "ece"), ".2f"),
         ("latency, median", ("latency_s", "median"), ".1f s"),
         ("identity switches", ("tracks", "id_switches"), ".0f"),
     ]
