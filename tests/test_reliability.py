@@ -10,11 +10,11 @@ def test_what_is_as_right_as_it_says_has_no_error() -> None:
     found = reliability([0.75] * 4 + [0.2] * 5, [1, 1, 1, 0, 1, 0, 0, 0, 0])
     assert found is not None
     assert found.ece == pytest.approx(0.0)
-    assert [(entry.confidence, entry.right, entry.count) for entry in found.bins] == [
-        (pytest.approx(0.2), 0.2, 5),
-        (0.75, 0.75, 4),
+    assert [[entry.confidence, entry.right, entry.count] for entry in found.bins] == [
+        pytest.approx([0.2, 0.2, 5]),
+        pytest.approx([0.75, 0.75, 4]),
     ]
-    assert (found.count, found.confidence, found.right) == (9, pytest.approx(4 / 9), pytest.approx(4 / 9))
+    assert [found.count, found.confidence, found.right] == pytest.approx([9, 4 / 9, 4 / 9])
 
 
 def test_the_error_is_the_mean_over_what_was_said_not_over_bins() -> None:

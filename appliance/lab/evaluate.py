@@ -90,7 +90,7 @@ def evaluate(
     return {
         "suite": _suite_facts(suite, recipes),
         "commit": current_commit(),
-        "models": {network.name: _model_facts(network) for network in networks},
+        "models": {network.name: model_facts(network) for network in networks},
         "baselines": _baseline_facts(baselines, quiet),
         "crb_deg": _bounds(recipes),
         "crb_assumes": f"azimuth of a still source at the horizon, {CRB_SECONDS:g} s, 100–7500 Hz, spectra of one shape, "
@@ -135,7 +135,8 @@ def _suite_facts(suite: Suite, recipes: Sequence[Recipe]) -> dict[str, Any]:
     }
 
 
-def _model_facts(network: OnnxSystem) -> dict[str, Any]:
+def model_facts(network: OnnxSystem) -> dict[str, Any]:
+    """Where a network comes from."""
     meta = load_meta(Path(network.path))
     training = {key: meta.training[key] for key in ("step", "commit", "hours") if key in meta.training}
     return {"file": f"{meta.name}.onnx", "sha256": meta.sha256, "precision": meta.precision, "training": training}
