@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from appliance.errors import ConfigError, ModelError
 from appliance.geometry import load_array
 from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
-from appliance.lab.baseline_files import write_baseline
+from appliance.lab.baseline_training import save_baseline
 from appliance.lab.evaluate import FULL, QUICK, Suite, evaluate, judge
 from appliance.lab.figures import system_figures
 from appliance.lab.hear import hear
@@ -54,8 +54,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(5)
     crnn = AccdoaCrnn(AccdoaSettings(channels=(8, 8), hidden=16, layers=1))
     steered = SteeredCnn(SteeredSettings(channels=(8, 8), width=16, label_frames=3))
-    write_baseline(folder / "accdoa.pt", crnn, crnn.settings, step=11)
-    write_baseline(folder / "steered_cnn.pt", steered, steered.settings, step=12)
+    save_baseline(crnn, folder / "accdoa.pt", step=11)
+    save_baseline(steered, folder / "steered_cnn.pt", step=12)
     return folder
 
 
@@ -119,6 +119,9 @@ def test_a_checkpoint_cut_short_or_of_other_features_is_refused(checkpoints: Pat
     saved = torch.load(checkpoints / "accdoa.pt", weights_only=True)
     torch.save({**saved, "features": ["level"]}, tmp_path / "accdoa.pt")
     with pytest.raises(ModelError, match=r"accdoa\.pt: taught on 1 features .*train it again"):
+        trained_baselines(tmp_path)
+    torch.save({**saved, "network": {}}, tmp_path / "accdoa.pt")
+    with pytest.raises(ModelError, match=r"accdoa\.pt: weights of another network .*train it again"):
         trained_baselines(tmp_path)
 
 

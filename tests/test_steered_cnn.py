@@ -13,8 +13,7 @@ from appliance.angles import arc_distance_deg, azimuth_elevation_deg, unit_vecto
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES, INTENSITY, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import load_array
-from appliance.lab.baseline_files import write_baseline
-from appliance.lab.baseline_training import steered_cnn_step
+from appliance.lab.baseline_training import save_baseline, steered_cnn_step
 from appliance.lab.hear import hear
 from appliance.lab.pack import CLASSES
 from appliance.lab.scenes import TARGETS
@@ -226,7 +225,7 @@ def test_it_learns_to_name_two_sounds_and_to_be_silent_on_others() -> None:
 
 def test_a_checkpoint_is_heard_as_one_object_in_the_pipeline(network: SteeredCnn, tmp_path: Path) -> None:
     path = tmp_path / "steered_cnn.pt"
-    write_baseline(path, network, network.settings, step=7)
+    save_baseline(network, path, step=7)
     assert [file.name for file in tmp_path.iterdir()] == ["steered_cnn.pt"]
     assert load_steered_cnn(path).settings == _SMALL
     geometry = load_array("respeaker_usb_4mic")

@@ -20,7 +20,7 @@ from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
-from appliance.lab.baseline_files import read_baseline
+from appliance.lab.baseline_files import fill, read_baseline
 from appliance.lab.dcase_csv import SeldRow
 from appliance.lab.network import CausalConv, State
 from appliance.lab.pack import CLASSES
@@ -244,5 +244,5 @@ def load_accdoa(path: Path) -> AccdoaCrnn:
     """The network of a checkpoint, ready to listen; raises `ModelError` as `read_baseline` does."""
     saved, sizes = read_baseline(path)
     network = AccdoaCrnn(AccdoaSettings(**sizes))
-    network.load_state_dict(saved["network"])
-    return network.eval()
+    fill(network, saved, path)
+    return network

@@ -41,13 +41,25 @@ def read_baseline(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     try:
         saved = torch.load(path, weights_only=True, map_location="cpu")
-        sizes, hears = saved["settings"]["network"], {name: saved[name] for name in HEARS}
+        sizes, hears = saved["settings"]["network"], {name: saved.get(name, now) for name, now in HEARS.items()}
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: not a baseline's checkpoint ({why}); train it again") from error
+        raise ModelError(f"{path}: not a baseline's checkpoint ({_first_line(error)}); train it again") from error
     if hears != HEARS:
         raise ModelError(
             f"{path}: taught on {len(hears['features'])} features in {hears['bands']} bands, the front end gives "
             f"{len(FEATURE_NAMES)} in {BANDS}; train it again"
         )
     return saved, {name: tuple(size) if isinstance(size, list) else size for name, size in sizes.items()}
+
+
+def fill(network: nn.Module, saved: dict[str, Any], path: Path) -> None:
+    """Put the weights of a checkpoint into a network; raises `ModelError` where they do not fit."""
+    try:
+        network.load_state_dict(saved["network"])
+    except RuntimeError as error:
+        raise ModelError(f"{path}: weights of another network ({_first_line(error)}); train it again") from error
+    network.eval()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

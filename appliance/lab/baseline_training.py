@@ -4,10 +4,14 @@ A batch is a dictionary of tensors on the network's device, at least `features` 
 (N, J, L), `class_index` (N, J), -1 for an empty slot, and `direction` (N, J, L, 3). The loop sets the rate.
 """
 
+from pathlib import Path
+from typing import Any
+
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from appliance.lab.accdoa import AccdoaCrnn, adpit_loss
+from appliance.lab.baseline_files import write_baseline
 from appliance.lab.steered_cnn import SteeredCnn, steered_cnn_loss, training_directions
 
 Batch = dict[str, Tensor]
@@ -27,6 +31,11 @@ def steered_cnn_step(network: SteeredCnn, optimiser: Optimizer, batch: Batch) ->
     towards = training_directions(batch["features"], batch)
     outputs, _ = network(batch["features"], network.initial_state(len(batch["features"])), towards)
     return _descend(network, optimiser, steered_cnn_loss(outputs, batch))
+
+
+def save_baseline(network: AccdoaCrnn | SteeredCnn, path: Path, **facts: Any) -> None:
+    """Write its checkpoint, `facts` (step, seed …) in it."""
+    write_baseline(path, network, network.settings, **facts)
 
 
 def _descend(network: nn.Module, optimiser: Optimizer, loss: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from appliance.dsp.features import BANDS, FEATURE_NAMES, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
 from appliance.lab.accdoa import ConvBlock
-from appliance.lab.baseline_files import read_baseline
+from appliance.lab.baseline_files import fill, read_baseline
 from appliance.lab.network import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.steering import PEAKS, steered_level, strongest, strongest_target
@@ -184,5 +184,5 @@ def load_steered_cnn(path: Path) -> SteeredCnn:
     """The network of a checkpoint, ready to listen; raises `ModelError` as `read_baseline` does."""
     saved, sizes = read_baseline(path)
     network = SteeredCnn(SteeredSettings(**sizes))
-    network.load_state_dict(saved["network"])
-    return network.eval()
+    fill(network, saved, path)
+    return network
