@@ -247,6 +247,17 @@ def test_the_page_is_well_formed_and_shows_every_system(report: Report) -> None:
     assert _Balance().of(text) == []
 
 
+def test_the_page_tells_what_was_recovered_where_a_model_gives_masks(report: Report) -> None:
+    assert report["missing"] == ["si_sdri_db of deepasa-fp32: it was exported without masks"]
+    assert "Sounds recovered" not in page(report)
+    entry = {"ideal": 11.4, "tracked": None, "ca_sdri_db": 1.25, "tracked_objects": 0, "of": 9}
+    figures = {"method": "MVDR, masked", "by_snr_db": {"0": entry}, "by_objects": {"2": entry}}
+    systems = {**report["systems"], "deepasa-fp32": {**report["systems"]["deepasa-fp32"], "si_sdri_db": figures}}
+    text = page({**report, "systems": systems})
+    assert text.count("– (+11.4), 0 of 9; CA +1.2") == 2
+    assert _Balance().of(text) == []
+
+
 def test_the_page_has_a_chart_of_distance_for_each_ambient_level(report: Report) -> None:
     pd = {"value": 0.5, "low": 0.2, "high": 0.8, "of": 4}
     by_distance = {ambient: {"25": pd, "800": pd} for ambient in ("35", "55")}

@@ -21,6 +21,8 @@ from appliance.lab.judged import JudgedScene, judge_scene
 from appliance.lab.perimeter import TEST_FOLDS, perimeter_suite
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import render
+from appliance.lab.separation import separation_suite
+from appliance.lab.separation_figures import judge_separation
 from appliance.lab.systems import OnnxSystem, onnx_systems
 from appliance.lab.timeline import scene_timeline
 from appliance.lab.trained_baselines import CHECKPOINTS, TrainedBaseline, checkpoint_facts, trained_baselines
@@ -42,6 +44,8 @@ class Suite:
     """Arguments of `perimeter_suite`."""
     calibration_minutes: int
     """Length of each target-free part of fold 4 that sets the baselines' thresholds."""
+    separation_per_snr: int = 0
+    """Scenes at each SNR in which the models' stems are judged."""
     seed: int = 2026
     """Of the suite; calibration uses the next."""
 
@@ -56,11 +60,12 @@ class Suite:
         return list(perimeter_suite(self.seed + 1, folds=CALIBRATION_FOLDS, minutes=minutes, **nothing))
 
 
-FULL = Suite("perimeter", {}, calibration_minutes=20)
+FULL = Suite("perimeter", {}, calibration_minutes=20, separation_per_snr=24)
 QUICK = Suite(
     "perimeter quick",
     {"per_snr": 6, "per_distance": 2, "per_class": 2, "overlaps": 8, "minutes": 5, "per_fault": 1},
     calibration_minutes=4,
+    separation_per_snr=8,
 )
 
 
@@ -87,6 +92,11 @@ def evaluate(
     baselines = calibrated(trained, each(partial(quiet_scene, trained), quiet, workers, log))
     systems: tuple[System, ...] = (*networks, *baselines)
     judged = judge(recipes, systems, workers=workers, log=log)
+    figures = {name: system_figures(scenes) for name, scenes in judged.items()}
+    separation = list(separation_suite(suite.seed, per_snr=suite.separation_per_snr))
+    separated, without_masks = judge_separation(networks, separation, workers=workers, log=log)
+    for name, recovered in separated.items():
+        figures[name]["si_sdri_db"] = recovered
     return {
         "suite": _suite_facts(suite, recipes),
         "commit": current_commit(),
@@ -95,9 +105,9 @@ def evaluate(
         "crb_deg": _bounds(recipes),
         "crb_assumes": f"azimuth of a still source at the horizon, {CRB_SECONDS:g} s, 100–7500 Hz, spectra of one shape, "
         "diffuse noise with 30 dB less self-noise; Stoica & Nehorai 1990; root mean square over azimuths",
-        "systems": {name: system_figures(scenes) for name, scenes in judged.items()},
+        "systems": figures,
         "timeline": scene_timeline(_shown(recipes), systems),
-        "missing": missing,
+        "missing": [*missing, *without_masks],
     }
 
 

@@ -54,6 +54,7 @@ def _sections(report: Report) -> Iterator[str]:
         yield f"<h2>{escape(heading)}</h2>" + _figures(figures)
     yield "<h2>False alarms per hour</h2>" + _false_alarms(report["systems"])
     yield from _faults(report["systems"])
+    yield from _separation(report["systems"])
     yield "<h2>Classes: F1 of events</h2>" + _class_table(report["systems"])
     yield "<h2>Classes: confidence of tracks</h2>" + _confidence_table(report["systems"])
     yield "<h2>Who is taken for whom</h2><p>Sounds in rows, announcements in columns, in threats and overlaps.</p>"
@@ -106,6 +107,29 @@ def _faults(systems: Mapping[str, Any]) -> Iterator[str]:
 
 def _pd(entry: Mapping[str, Any]) -> str:
     return f"{entry['value']:.2f} ({entry['low']:.2f}–{entry['high']:.2f}) of {entry['of']}"
+
+
+def _separation(systems: Mapping[str, Any]) -> Iterator[str]:
+    judged = {name: figures["si_sdri_db"] for name, figures in systems.items() if figures["si_sdri_db"] is not None}
+    if not judged:
+        return
+    first = next(iter(judged.values()))
+    rows = [
+        [title.format(key), *(_recovered(figures[part][key]) for figures in judged.values())]
+        for part, title in (("by_snr_db", "{} dB"), ("by_objects", "objects at once: {}"))
+        for key in first[part]
+    ]
+    note = (
+        f"<p>SI-SDR improvement of the stems ({escape(first['method'])}) over W in dB, of the objects that were tracked "
+        "(with ideal masks and direction: what the method can reach), and CA-SDRi of whole scenes, in which a sound that "
+        "is lost, invented or misnamed counts 0 dB.</p>"
+    )
+    yield "<h2>Sounds recovered</h2>" + note + _table(["", *judged], rows)
+
+
+def _recovered(entry: Mapping[str, Any]) -> str:
+    tracked, class_aware = ("–" if entry[key] is None else f"{entry[key]:+.1f}" for key in ("tracked", "ca_sdri_db"))
+    return f"{tracked} ({entry['ideal']:+.1f}), {entry['tracked_objects']} of {entry['of']}; CA {class_aware}"
 
 
 def _class_table(systems: Mapping[str, Any]) -> str:

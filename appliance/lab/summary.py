@@ -41,6 +41,10 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
         ("SELD error", ("seld", "seld"), ".2f"),
         ("ECE of track confidence", ("confidence", "tracks", "ece"), ".2f"),
         ("latency, median", ("latency_s", "median"), ".1f s"),
+        *(
+            (f"SI-SDRi of tracked objects at {snr} dB", ("si_sdri_db", "by_snr_db", snr, "tracked"), ".1f dB")
+            for snr in ("0", "-10")
+        ),
         ("identity switches", ("tracks", "id_switches"), ".0f"),
     ]
     return [
@@ -57,5 +61,5 @@ def _shown(figures: Any, path: tuple[str, ...], form: str) -> str:
         figures = figures.get(key) if figures is not None else None
     if figures is None:
         return "–"
-    number, unit = form.rstrip("° s"), form[len(form.rstrip("° s")) :]
+    number, unit = form.rstrip("° sdB"), form[len(form.rstrip("° sdB")) :]
     return f"{figures:{number}}{unit}"
