@@ -8,10 +8,11 @@ import pytest
 from conftest import MakeEvent
 
 from appliance.lab.detection_metrics import Estimate
-from appliance.lab.figures import plain, system_figures
+from appliance.lab.figures import system_figures
 from appliance.lab.hear import HeardFrame, HeardScene
 from appliance.lab.judged import JudgedScene, judge_scene
 from appliance.lab.pack import CLASSES
+from appliance.lab.plain import plain
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import SourceTruth
 from appliance.types import Event
@@ -233,3 +234,32 @@ def test_confidence_is_counted_by_class_and_in_all_and_of_events(make_event: Mak
     assert said["events"]["bins"] == [[confidence, 0.5, 2]]
     nothing = system_figures([judged([source()], heard())])["confidence"]
     assert nothing == {"tracks": None, "events": None}
+
+
+def test_drones_are_told_apart_by_how_they_fly(make_event: MakeEvent) -> None:
+    still = judged([source()], heard(told(make_event), tracked()), manoeuvre="hover")
+    passing = judged([source()], heard(), manoeuvre="transit")
+    figures = system_figures([still, passing])
+    assert {name: pd["value"] for name, pd in figures["drone_pd_by_manoeuvre"].items()} == {
+        "hover": 1.0,
+        "transit": 0.0,
+    }
+    assert figures["doa_median_error_by_manoeuvre_deg"] == {"hover": 4.0, "transit": None}
+
+
+def test_false_alarms_are_counted_by_weather_and_latency_by_class(make_event: MakeEvent) -> None:
+    windy = judged([], heard(told(make_event, "siren")), seconds=1800.0, part="target_free", weather="wind 9 m/s")
+    calm = [
+        judged([], heard(), seconds=1800.0, part=part, weather="calm") for part in ("target_free", "hard_negatives")
+    ]
+    found = judged([source()], heard(told(make_event, at_s=4.0)))
+    figures = system_figures([windy, *calm, found])
+    by_weather = figures["false_alarms_by_weather"]
+    assert {
+        weather: (own["hours"], own["all"]["value"], own["drone"]["count"]) for weather, own in by_weather.items()
+    } == {
+        "calm": (1.0, 0.0, 0),
+        "wind 9 m/s": (0.5, 2.0, 0),
+    }
+    assert figures["latency_by_class_s"]["drone"] == {"median": 2.0, "p90": 2.0, "count": 1}
+    assert figures["latency_by_class_s"]["siren"] is None

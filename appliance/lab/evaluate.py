@@ -15,10 +15,11 @@ from appliance.lab.baselines import BaselineSystem
 from appliance.lab.calibrate import calibrated, quiet_scene
 from appliance.lab.commit import current_commit
 from appliance.lab.cramer_rao import mean_azimuth_crb_deg
-from appliance.lab.figures import EMPTY_PARTS, plain, system_figures
+from appliance.lab.figures import EMPTY_PARTS, system_figures
 from appliance.lab.hear import TARGET, System, hear
 from appliance.lab.judged import JudgedScene, judge_scene
 from appliance.lab.perimeter import TEST_FOLDS, perimeter_suite
+from appliance.lab.plain import plain
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import render
 from appliance.lab.separation import separation_suite

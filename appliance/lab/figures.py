@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.events import DEFAULT_POLICIES
+from appliance.lab.confidence_figures import event_confidence, track_confidence
 from appliance.lab.detection_metrics import (
-    Estimate,
     calibration,
     detection_curve,
     false_alarms_per_hour,
@@ -23,7 +23,7 @@ from appliance.lab.event_metrics import EventMatches
 from appliance.lab.hear import TARGET
 from appliance.lab.judged import WINDOW_S, DirectionErrors, JudgedScene
 from appliance.lab.pack import CLASSES
-from appliance.lab.reliability import Reliability, reliability
+from appliance.lab.plain import plain
 from appliance.lab.seld_metrics import seld_scores
 
 EMPTY_PARTS = ("target_free", "hard_negatives")
@@ -47,33 +47,27 @@ def system_figures(scenes: Sequence[JudgedScene]) -> Figures:
                 (scene for scene in drones if "distance_m" in scene.notes), "ambient_dba"
             ).items()
         },
+        "drone_pd_by_manoeuvre": _pd(_grouped(drones, "manoeuvre")),
         "drone_pd_by_fault": _pd(_grouped((scene for scene in drones if "fault" in scene.notes), "fault")),
         "drone_scores": score_figures(by_snr, scenes),
         "false_alarms_per_hour": {part: false_alarm_figures(scenes, part) for part in EMPTY_PARTS},
+        "false_alarms_by_weather": weather_figures(scenes),
         "seld": seld_figures([scene for scene in scenes if scene.part == "overlaps"]),
         "doa_median_error_deg": _median_errors(by_snr, tracked=True),
+        "doa_median_error_by_manoeuvre_deg": _median_errors(_grouped(drones, "manoeuvre"), tracked=True),
         "doa_median_error_untracked_deg": _median_errors(by_snr, tracked=False),
         "azimuth_error_by_sector_deg": sector_errors([scene.tracked for scene in drones]),
         "sigma": sigma_figures([scene.tracked for scene in drones]),
         "confidence": {"tracks": track_confidence(scenes), "events": event_confidence(scenes)},
         "si_sdri_db": None,
         "latency_s": _spread([pair.latency_s for scene in scenes for pair in scene.events.pairs]),
+        "latency_by_class_s": {
+            label: _spread([pair.latency_s for scene in scenes for pair in scene.events.only(label).pairs])
+            for label in CLASSES
+        },
         **class_figures([scene for scene in scenes if scene.part in CLASS_PARTS]),
         "tracks": track_figures(scenes),
     }
-
-
-def plain(value: Any) -> Any:
-    """JSON-able: numbers rounded to four places, what is not finite null, estimates as objects."""
-    if isinstance(value, Estimate):
-        return plain({"value": value.value, "low": value.low, "high": value.high})
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float | np.floating):
-        return round(float(value), 4) + 0.0 if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
 
 
 def _grouped(scenes: Iterable[JudgedScene], note: str) -> dict[str, list[JudgedScene]]:
@@ -128,6 +122,18 @@ def false_alarm_figures(scenes: Sequence[JudgedScene], part: str) -> Figures | N
     }
 
 
+def weather_figures(scenes: Sequence[JudgedScene]) -> Figures:
+    """False alarms per hour of audio without targets or with hard negatives, in all and of drones, by weather."""
+    figures = {}
+    for weather, chosen in _grouped((scene for scene in scenes if scene.part in EMPTY_PARTS), "weather").items():
+        hours = sum(scene.seconds for scene in chosen) / 3600.0
+        labels = [event.label for scene in chosen for event in scene.events.false_alarms]
+        counts = {"all": len(labels), TARGET: labels.count(TARGET)}
+        rates = {name: {**plain(false_alarms_per_hour(n, hours)), "count": n} for name, n in counts.items()}
+        figures[weather] = {"hours": plain(hours), **rates}
+    return figures
+
+
 def seld_figures(scenes: Sequence[JudgedScene]) -> Figures | None:
     """DCASE 2023 scores; None where nothing sounds."""
     if not any(scene.seld.tracks.any() for scene in scenes):
@@ -180,37 +186,6 @@ def sigma_figures(errors: Sequence[DirectionErrors]) -> Figures | None:
     if stated is None:
         return None
     return plain({"within_1": stated.within_1_sigma, "within_2": stated.within_2_sigma, "count": stated.count})
-
-
-def track_confidence(scenes: Sequence[JudgedScene]) -> Figures | None:
-    """Confidence of confirmed tracks, frame by frame, against the share of them that was right; None of nothing."""
-    labels = np.concatenate([np.zeros(0, np.str_), *(scene.claims.label for scene in scenes)])
-    said = _joined(scene.claims.confidence for scene in scenes)
-    right = _joined(scene.claims.right.astype(np.float64) for scene in scenes) > 0.0
-    by_class = {label: reliability(said[labels == label], right[labels == label]) for label in CLASSES}
-    told = {label: found for label, found in by_class.items() if found is not None}
-    every = reliability(said, right)
-    if every is None:
-        return None
-    return {**_reliability(every), "by_class": {label: _in_short(found) for label, found in told.items()}}
-
-
-def event_confidence(scenes: Sequence[JudgedScene]) -> Figures | None:
-    """The same of events when they are first announced; one more of a sound that was found is right."""
-    matches = sum((scene.events for scene in scenes), EventMatches((), (), (), ()))
-    right = [*(pair.found for pair in matches.pairs), *matches.repeats]
-    said = [event.confidence for event in (*right, *matches.false_alarms)]
-    every = reliability(said, np.arange(len(said)) < len(right))
-    return None if every is None else _reliability(every)
-
-
-def _reliability(found: Reliability) -> Figures:
-    bins = [plain([entry.confidence, entry.right, entry.count]) for entry in found.bins]
-    return {**_in_short(found), "bins": bins}
-
-
-def _in_short(found: Reliability) -> Figures:
-    return plain({"ece": found.ece, "confidence": found.confidence, "right": found.right, "count": found.count})
 
 
 def sector_errors(errors: Sequence[DirectionErrors]) -> Figures:

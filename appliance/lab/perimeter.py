@@ -51,13 +51,13 @@ _FAULT_SNR_DB = 10.0
 _SCENE_S = 12.0
 _LONG_SCENE_S = 60.0
 _POSE = Pose()
-_WEATHERS = (
-    Weather(),
-    Weather(wind_m_s=3.0),
-    Weather(wind_m_s=6.0),
-    Weather(wind_m_s=9.0),
-    Weather(rain_mm_h=8.0),
-)
+_WEATHERS = {
+    "calm": Weather(),
+    "wind 3 m/s": Weather(wind_m_s=3.0),
+    "wind 6 m/s": Weather(wind_m_s=6.0),
+    "wind 9 m/s": Weather(wind_m_s=9.0),
+    "rain": Weather(rain_mm_h=8.0),
+}
 """Of target-free audio: calm, three winds, rain."""
 
 
@@ -91,7 +91,8 @@ def _drones_by_snr(draw: SceneDraw, each: int) -> Iterator[Recipe]:
             clip = drones[index % len(drones)]
             manoeuvre = ("hover", "orbit", "transit")[index // len(ARRAYS) % 3]
             source = drone_plan(draw.rng, clip, manoeuvre, float(draw.rng.uniform(30.0, 120.0)), snr_db=snr_db)
-            yield suite_scene(draw, index, "drone_snr", sources=(source,), notes={"snr_db": snr_db})
+            notes = {"snr_db": snr_db, "manoeuvre": manoeuvre}
+            yield suite_scene(draw, index, "drone_snr", sources=(source,), notes=notes)
 
 
 def _drones_by_distance(draw: SceneDraw, each: int) -> Iterator[Recipe]:
@@ -161,9 +162,18 @@ def target_free(draw: SceneDraw, part: str, labels: list[str], minutes: int) -> 
             seconds = min(float(draw.rng.uniform(4.0, 14.0)), 59.0 - start_s)
             snr_db = float(draw.rng.uniform(0.0, 20.0))
             sources.append(_source(draw, label, draw.any_of(label), float(start_s), seconds, snr_db))
-        weather = _WEATHERS[index % len(_WEATHERS)]
+        name, weather = list(_WEATHERS.items())[index % len(_WEATHERS)]
         rain = draw.rain() if weather.rain_mm_h else ()
-        yield suite_scene(draw, index, part, seconds=_LONG_SCENE_S, sources=tuple(sources), weather=weather, rain=rain)
+        yield suite_scene(
+            draw,
+            index,
+            part,
+            seconds=_LONG_SCENE_S,
+            sources=tuple(sources),
+            weather=weather,
+            rain=rain,
+            notes={"weather": name},
+        )
 
 
 def _faults(draw: SceneDraw, each: int) -> Iterator[Recipe]:

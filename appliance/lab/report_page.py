@@ -53,6 +53,7 @@ def _sections(report: Report) -> Iterator[str]:
     for heading, figures in all_figures(report):
         yield f"<h2>{escape(heading)}</h2>" + _figures(figures)
     yield "<h2>False alarms per hour</h2>" + _false_alarms(report["systems"])
+    yield from _manoeuvres(report["systems"])
     yield from _faults(report["systems"])
     yield from _separation(report["systems"])
     yield "<h2>Classes: F1 of events</h2>" + _class_table(report["systems"])
@@ -88,12 +89,37 @@ def _false_alarms(systems: Mapping[str, Any]) -> str:
             every = [figures["false_alarms_per_hour"][part][label] for figures in systems.values()]
             if label in ("all", "alerts") or any(entry["count"] for entry in every):
                 rows.append([f"{part}: {label}", *(_rate(entry) for entry in every)])
+    for weather in next(iter(systems.values()))["false_alarms_by_weather"]:
+        for label in ("all", "drone"):
+            every = [figures["false_alarms_by_weather"][weather][label] for figures in systems.values()]
+            rows.append([f"{weather}: {label}", *(_rate(entry) for entry in every)])
     note = "<p>In brackets the exact 95 % Poisson interval. Classes that no system invented are left out.</p>"
     return note + _table(["", *systems], rows)
 
 
 def _rate(entry: Mapping[str, float]) -> str:
     return f"{entry['value']:.1f} ({entry['low']:.1f}–{entry['high']:.1f})"
+
+
+def _manoeuvres(systems: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        [
+            manoeuvre,
+            *(
+                f"{_pd(figures['drone_pd_by_manoeuvre'][manoeuvre])}; "
+                f"{_degrees(figures['doa_median_error_by_manoeuvre_deg'][manoeuvre])}"
+                for figures in systems.values()
+            ),
+        ]
+        for manoeuvre in next(iter(systems.values()))["drone_pd_by_manoeuvre"]
+    ]
+    if rows:
+        note = "<p>Probability of detection over all SNR, and median error of direction of what was tracked.</p>"
+        yield "<h2>Drones that hover, circle or pass</h2>" + note + _table(["", *systems], rows)
+
+
+def _degrees(error_deg: float | None) -> str:
+    return "–" if error_deg is None else f"{error_deg:.1f}°"
 
 
 def _faults(systems: Mapping[str, Any]) -> Iterator[str]:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from appliance.geometry import load_array
-from appliance.lab.figures import plain
 from appliance.lab.perimeter import ARRAYS
+from appliance.lab.plain import plain
 from appliance.lab.recipe import Recipe
 from appliance.lab.separation import METHODS, Recovered, recover
 from appliance.lab.systems import OnnxSystem

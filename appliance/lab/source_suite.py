@@ -14,11 +14,12 @@ import numpy as np
 from appliance.errors import ConfigError
 from appliance.lab.detection_metrics import detection_curve, pd_by
 from appliance.lab.draw import SceneDraw
-from appliance.lab.figures import false_alarm_figures, plain
+from appliance.lab.figures import false_alarm_figures
 from appliance.lab.hear import TARGET
 from appliance.lab.judged import WINDOW_S, JudgedScene
 from appliance.lab.pack import Clip
 from appliance.lab.perimeter import ARRAYS, HARD_NEGATIVES, drone_plan, suite_scene, target_free
+from appliance.lab.plain import plain
 from appliance.lab.recipe import Recipe
 
 SNRS_DB = (0.0, -5.0)
