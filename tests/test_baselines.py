@@ -11,8 +11,9 @@ from appliance.lab.baselines import DETECTORS, BaselineSystem
 from appliance.lab.calibrate import QuietScene, calibrated
 from appliance.lab.hear import hear
 from appliance.lab.judged import WINDOW_S, trial_scores
+from appliance.lab.reached import Reached
 from appliance.lab.steered_cnn import SteeredCnnSystem
-from appliance.lab.tune import FALSE_ALARMS_PER_HOUR, Reached
+from appliance.lab.tune import FALSE_ALARMS_PER_HOUR
 from appliance.types import AudioBlock, Float32Array
 
 ARRAY = load_array("respeaker_usb_4mic")
@@ -112,5 +113,7 @@ def test_a_trial_counts_what_eight_of_fifteen_frames_reach() -> None:
 
 
 def test_a_scene_too_short_to_confirm_anything_scores_nothing() -> None:
-    assert trial_scores(np.ones(14)) == pytest.approx([-np.inf])
+    """Eight frames can be confirmed, seven cannot."""
+    assert trial_scores(np.ones(8)) == pytest.approx([1.0])
+    assert trial_scores(np.ones(7)) == pytest.approx([-np.inf])
     assert trial_scores(np.ones(0)) == pytest.approx([-np.inf])

@@ -14,6 +14,7 @@ from intensity_model import write_intensity_model
 from typer.testing import CliRunner
 
 from appliance.errors import ConfigError, ModelError
+from appliance.events.confidence import confidence
 from appliance.geometry import load_array
 from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
 from appliance.lab.baseline_training import save_baseline
@@ -161,6 +162,17 @@ def test_hearing_leaves_nothing_behind_for_the_next_scene(model: Path) -> None:
     second = hear(samples, geometry, system)
     assert (second.events, second.frames) == (first.events, first.frames)
     assert (second.target_score == first.target_score).all()
+
+
+def test_tracks_are_judged_by_the_confidence_that_events_of_the_model_say(model: Path, tmp_path: Path) -> None:
+    calibrated = write_intensity_model(tmp_path / "calibrated.onnx", calibration={"drone": [1.0, -2.0]})
+    recipe = TINY.recipes()[0]
+    samples, geometry = render(recipe).samples, load_array(recipe.array)
+    plain, worded = (hear(samples, geometry, system) for system in onnx_systems([model, calibrated]))
+    drones = [(a, b) for a, b in zip(plain.frames, worded.frames, strict=True) if a.label == "drone"]
+    assert drones
+    for a, b in drones:
+        assert b.confidence == pytest.approx(confidence(a.confidence, (1.0, -2.0)))
 
 
 def test_frames_keep_their_place_after_lost_audio(model: Path) -> None:

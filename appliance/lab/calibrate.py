@@ -12,10 +12,11 @@ import numpy as np
 
 from appliance.lab.baselines import DETECTORS, BaselineSystem
 from appliance.lab.judged import WINDOW_S, trial_scores
+from appliance.lab.reached import Reached, reached
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import render
 from appliance.lab.trained_baselines import TrainedBaseline
-from appliance.lab.tune import FALSE_ALARMS_PER_HOUR, Reached, reached, thresholds
+from appliance.lab.tune import FALSE_ALARMS_PER_HOUR, thresholds
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,13 +73,22 @@ def tune(
     minutes: Annotated[int, typer.Option(min=1, help="Length of each of the two parts without drones.")] = 30,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
-    """Find each class's threshold on scenes of fold 4 and write them into the model's meta file."""
+    """Find thresholds, calibration of confidence and of sigma on scenes of fold 4; write them into the model's meta file."""
     from appliance.lab.tune import tune as tune_model
     from appliance.model.meta import find_model
 
     print("class            threshold  recall  false alarms/h")
-    for label, (threshold, recall, per_hour) in tune_model(find_model(model), minutes=minutes, workers=workers).items():
+    tuned = tune_model(find_model(model), minutes=minutes, workers=workers)
+    for label, (threshold, recall, per_hour) in tuned.classes.items():
         print(f"{label:16s} {threshold:9.2f} {recall:7.2f} {per_hour:15.1f}")
+    if tuned.calibrated:
+        before, after = tuned.ece
+        print(f"confidence: expected calibration error {before:.3f}, calibrated {after:.3f} (held out by halves)")
+    else:
+        print("confidence: too few tracks to calibrate it; it stays the score")
+    print(
+        f"sigma: {tuned.within_sigma:.2f} of errors were within it; multiplied by {tuned.sigma_factor:.2f} it is 0.68"
+    )
 
 
 @app.command()
