@@ -8,9 +8,12 @@ from plane_waves import at_array, hum, silence
 
 from appliance.geometry import load_array
 from appliance.lab.baselines import DETECTORS, BaselineSystem
-from appliance.lab.calibrate import FALSE_ALARMS_PER_HOUR, calibrated
+from appliance.lab.calibrate import QuietScene, calibrated
 from appliance.lab.hear import hear
 from appliance.lab.judged import WINDOW_S, trial_scores
+from appliance.lab.reached import Reached
+from appliance.lab.steered_cnn import SteeredCnnSystem
+from appliance.lab.tune import FALSE_ALARMS_PER_HOUR
 from appliance.types import AudioBlock, Float32Array
 
 ARRAY = load_array("respeaker_usb_4mic")
@@ -80,12 +83,24 @@ def test_scores_do_not_depend_on_how_the_audio_is_cut(name: str) -> None:
 
 
 def test_thresholds_let_the_stated_rate_pass() -> None:
-    """Three hours of trials allow thirty false alarms."""
-    trials = round(3 * 3600 / WINDOW_S)
-    quiet = [{name: [float(trial)] for name in DETECTORS} for trial in range(trials)]
-    for baseline in calibrated(quiet):
-        passing = sum(trial >= baseline.threshold for trial in range(trials))
-        assert passing == 3 * FALSE_ALARMS_PER_HOUR
+    """Three hours of trials allow a dozen false alarms, of detectors and of each class of a trained network."""
+    hours, trials = 3, round(3 * 3600 / WINDOW_S)
+    scores = np.linspace(0.0, 1.0, trials)
+    quiet = [
+        QuietScene(
+            {name: [float(score)] for name in DETECTORS},
+            {"steered-cnn": Reached(WINDOW_S, {}, {"drone": [0.9 * float(score)], "siren": [0.1 * float(score)]})},
+        )
+        for score in scores
+    ]
+    trained, *detectors = calibrated([SteeredCnnSystem("nowhere.pt")], quiet)
+    assert [system.name for system in detectors] == list(DETECTORS)
+    for detector in detectors:
+        assert isinstance(detector, BaselineSystem)
+        assert np.sum(scores >= detector.threshold) == hours * FALSE_ALARMS_PER_HOUR
+    assert isinstance(trained, SteeredCnnSystem)
+    assert 0 < np.sum(0.9 * scores >= trained.thresholds["drone"]) <= hours * FALSE_ALARMS_PER_HOUR
+    assert trained.thresholds["siren"] < 0.4 < trained.thresholds["drone"]
 
 
 def test_a_trial_counts_what_eight_of_fifteen_frames_reach() -> None:
@@ -98,5 +113,7 @@ def test_a_trial_counts_what_eight_of_fifteen_frames_reach() -> None:
 
 
 def test_a_scene_too_short_to_confirm_anything_scores_nothing() -> None:
-    assert trial_scores(np.ones(14)) == pytest.approx([-np.inf])
+    """Eight frames can be confirmed, seven cannot."""
+    assert trial_scores(np.ones(8)) == pytest.approx([1.0])
+    assert trial_scores(np.ones(7)) == pytest.approx([-np.inf])
     assert trial_scores(np.ones(0)) == pytest.approx([-np.inf])

@@ -9,20 +9,26 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import torch
 from intensity_model import write_intensity_model
 from typer.testing import CliRunner
 
 from appliance.errors import ConfigError, ModelError
+from appliance.events.confidence import confidence
 from appliance.geometry import load_array
+from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
+from appliance.lab.baseline_training import save_baseline
 from appliance.lab.evaluate import FULL, QUICK, Suite, evaluate, judge
 from appliance.lab.figures import system_figures
 from appliance.lab.hear import hear
-from appliance.lab.pack import load_clips
+from appliance.lab.pack import CLASSES, load_clips
 from appliance.lab.perimeter import FAULTS
 from appliance.lab.render import render
 from appliance.lab.report import keep_scores, summary_table, write_report
 from appliance.lab.report_page import page
+from appliance.lab.steered_cnn import SteeredCnn, SteeredSettings
 from appliance.lab.systems import onnx_systems
+from appliance.lab.trained_baselines import trained_baselines
 
 TINY = Suite(
     "tiny",
@@ -43,12 +49,24 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(model: Path) -> Report:
-    return evaluate([model], TINY, workers=1, log=quiet)
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both trained baselines, small and untaught."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(5)
+    crnn = AccdoaCrnn(AccdoaSettings(channels=(8, 8), hidden=16, layers=1))
+    steered = SteeredCnn(SteeredSettings(channels=(8, 8), width=16, label_frames=3))
+    save_baseline(crnn, folder / "accdoa.pt", step=11)
+    save_baseline(steered, folder / "steered_cnn.pt", step=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(model: Path, checkpoints: Path) -> Report:
+    return evaluate([model], TINY, checkpoints=checkpoints, workers=1, log=quiet)
 
 
 def test_the_report_has_every_system_and_figure(report: Report) -> None:
-    assert list(report["systems"]) == ["deepasa-fp32", "srp-energy", "harmonic-comb"]
+    assert list(report["systems"]) == ["deepasa-fp32", "accdoa-crnn", "steered-cnn", "srp-energy", "harmonic-comb"]
     asked = {
         "drone_pd_by_snr_db",
         "drone_pd_by_distance_m",
@@ -60,6 +78,7 @@ def test_the_report_has_every_system_and_figure(report: Report) -> None:
         "class_f1",
         "tracks",
         "sigma",
+        "confidence",
     }
     for figures in report["systems"].values():
         assert asked <= set(figures)
@@ -71,13 +90,53 @@ def test_the_report_has_every_system_and_figure(report: Report) -> None:
     assert list(bounds.values()) == sorted(bounds.values(), reverse=True)
 
 
-def test_a_loud_drone_is_pointed_at_by_all(report: Report) -> None:
-    for figures in report["systems"].values():
+def test_baselines_have_thresholds_and_their_weights_an_origin(report: Report) -> None:
+    facts = report["baselines"]
+    assert {name: list(found) for name, found in facts["thresholds"].items()} == {
+        "accdoa-crnn": list(CLASSES),
+        "steered-cnn": list(CLASSES),
+        "srp-energy": ["drone"],
+        "harmonic-comb": ["drone"],
+    }
+    assert {name: origin["training"]["step"] for name, origin in facts["checkpoints"].items()} == {
+        "accdoa-crnn": 11,
+        "steered-cnn": 12,
+    }
+    assert not any(entry.startswith("baseline") for entry in report["missing"])
+
+
+def test_a_baseline_that_was_not_trained_is_named_as_missing(checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copy(checkpoints / "steered_cnn.pt", tmp_path)
+    systems, missing = trained_baselines(tmp_path)
+    assert [system.name for system in systems] == ["steered-cnn"]
+    assert missing == ["baseline: causal multi-ACCDOA CRNN; no accdoa.pt among the checkpoints"]
+
+
+def test_a_checkpoint_cut_short_or_of_other_features_is_refused(checkpoints: Path, tmp_path: Path) -> None:
+    whole = (checkpoints / "accdoa.pt").read_bytes()
+    (tmp_path / "accdoa.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match=r"accdoa\.pt: not a baseline's checkpoint .*train it again"):
+        trained_baselines(tmp_path)
+    saved = torch.load(checkpoints / "accdoa.pt", weights_only=True)
+    torch.save({**saved, "features": ["level"]}, tmp_path / "accdoa.pt")
+    with pytest.raises(ModelError, match=r"accdoa\.pt: taught on 1 features .*train it again"):
+        trained_baselines(tmp_path)
+    torch.save({**saved, "network": {}}, tmp_path / "accdoa.pt")
+    with pytest.raises(ModelError, match=r"accdoa\.pt: weights of another network .*train it again"):
+        trained_baselines(tmp_path)
+
+
+def test_a_loud_drone_is_pointed_at_by_all_that_are_no_untaught_networks(report: Report) -> None:
+    for name, figures in report["systems"].items():
+        if name == "accdoa-crnn":
+            continue
         assert figures["doa_median_error_untracked_deg"]["20"] < 10.0
 
 
-def test_the_same_input_gives_the_same_bytes_in_one_process_or_two(model: Path, report: Report) -> None:
-    again = evaluate([model], TINY, workers=2, log=quiet)
+def test_the_same_input_gives_the_same_bytes_in_one_process_or_two(
+    model: Path, checkpoints: Path, report: Report
+) -> None:
+    again = evaluate([model], TINY, checkpoints=checkpoints, workers=2, log=quiet)
     assert json.dumps(again) == json.dumps(report)
 
 
@@ -103,6 +162,17 @@ def test_hearing_leaves_nothing_behind_for_the_next_scene(model: Path) -> None:
     second = hear(samples, geometry, system)
     assert (second.events, second.frames) == (first.events, first.frames)
     assert (second.target_score == first.target_score).all()
+
+
+def test_tracks_are_judged_by_the_confidence_that_events_of_the_model_say(model: Path, tmp_path: Path) -> None:
+    calibrated = write_intensity_model(tmp_path / "calibrated.onnx", calibration={"drone": [1.0, -2.0]})
+    recipe = TINY.recipes()[0]
+    samples, geometry = render(recipe).samples, load_array(recipe.array)
+    plain, worded = (hear(samples, geometry, system) for system in onnx_systems([model, calibrated]))
+    drones = [(a, b) for a, b in zip(plain.frames, worded.frames, strict=True) if a.label == "drone"]
+    assert drones
+    for a, b in drones:
+        assert b.confidence == pytest.approx(confidence(a.confidence, (1.0, -2.0)))
 
 
 def test_frames_keep_their_place_after_lost_audio(model: Path) -> None:
@@ -183,9 +253,20 @@ def test_files_hold_the_report_and_need_nothing_else(report: Report, tmp_path: P
 def test_the_page_is_well_formed_and_shows_every_system(report: Report) -> None:
     text = page(report)
     charts = [ElementTree.fromstring(f"<svg{part.split('</svg>')[0]}</svg>") for part in text.split("<svg")[1:]]  # noqa: S314 (our own)
-    # Pd by SNR, two of detection, two of direction, and the timeline of each system.
-    assert len(charts) == 5 + len(report["systems"])
+    # Pd by SNR, two of detection, two of direction, two of confidence, and the timeline of each system.
+    assert len(charts) == 7 + len(report["systems"])
     assert all(name in text for name in report["systems"])
+    assert _Balance().of(text) == []
+
+
+def test_the_page_tells_what_was_recovered_where_a_model_gives_masks(report: Report) -> None:
+    assert report["missing"] == ["si_sdri_db of deepasa-fp32: it was exported without masks"]
+    assert "Sounds recovered" not in page(report)
+    entry = {"ideal": 11.4, "tracked": None, "ca_sdri_db": 1.25, "tracked_objects": 0, "of": 9}
+    figures = {"method": "MVDR, masked", "by_snr_db": {"0": entry}, "by_objects": {"2": entry}}
+    systems = {**report["systems"], "deepasa-fp32": {**report["systems"]["deepasa-fp32"], "si_sdri_db": figures}}
+    text = page({**report, "systems": systems})
+    assert text.count("– (+11.4), 0 of 9; CA +1.2") == 2
     assert _Balance().of(text) == []
 
 

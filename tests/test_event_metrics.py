@@ -33,7 +33,7 @@ def sound(label: str, start_s: float, end_s: float, azimuth_deg: float = 0.0, el
 def event(label: str, start_s: float, end_s: float, azimuth_deg: float = 0.0, elevation_deg: float = 0.0) -> FoundEvent:
     """Announced a second after it began, and heard of a last time when it ended."""
     still = path(start_s + 1.0, end_s, (azimuth_deg, azimuth_deg), elevation_deg)
-    return FoundEvent(label, start_s, end_s, start_s + 1.0, still, np.array([3.0, 2.0]))
+    return FoundEvent(label, start_s, end_s, start_s + 1.0, still, np.array([3.0, 2.0]), 0.8)
 
 
 def counts(matches: EventMatches) -> tuple[int, int, int, int]:
@@ -91,8 +91,8 @@ def test_a_planar_array_is_not_judged_by_elevation() -> None:
 
 def test_a_moving_sound_is_judged_where_it_was_when_the_event_spoke_of_it() -> None:
     flying = TrueEvent("drone", 0.0, 10.0, path(0.0, 10.0, (170.0, -170.0)))
-    followed = FoundEvent("drone", 1.0, 10.0, 1.0, path(2.0, 8.0, (174.0, -174.0)), np.ones(2))
-    still = FoundEvent("drone", 1.0, 10.0, 1.0, path(2.0, 8.0, (150.0, 150.0)), np.ones(2))
+    followed = FoundEvent("drone", 1.0, 10.0, 1.0, path(2.0, 8.0, (174.0, -174.0)), np.ones(2), 0.8)
+    still = FoundEvent("drone", 1.0, 10.0, 1.0, path(2.0, 8.0, (150.0, 150.0)), np.ones(2), 0.8)
     matches = match_events([flying], [followed, still])
     assert counts(matches) == (1, 0, 0, 1)
     assert matches.pairs[0].error_deg == pytest.approx([0, 0], abs=0.1)
@@ -100,7 +100,7 @@ def test_a_moving_sound_is_judged_where_it_was_when_the_event_spoke_of_it() -> N
 
 def test_a_shot_that_is_over_before_its_event_speaks_is_judged_by_the_first_word() -> None:
     shot = sound("gunshot", 5.0, 5.3, 40)
-    late = FoundEvent("gunshot", 5.0, 9.0, 6.8, path(6.8, 9.0, (45.0, 90.0)), np.array([2.0, 9.0]))
+    late = FoundEvent("gunshot", 5.0, 9.0, 6.8, path(6.8, 9.0, (45.0, 90.0)), np.array([2.0, 9.0]), 0.8)
     (pair,) = match_events([shot], [late]).pairs
     assert pair.error_deg == pytest.approx([5])
     assert pair.sigma_deg.tolist() == [2.0]

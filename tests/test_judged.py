@@ -8,10 +8,11 @@ import pytest
 from conftest import MakeEvent
 
 from appliance.lab.detection_metrics import Estimate
-from appliance.lab.figures import plain, system_figures
+from appliance.lab.figures import system_figures
 from appliance.lab.hear import HeardFrame, HeardScene
 from appliance.lab.judged import JudgedScene, judge_scene
 from appliance.lab.pack import CLASSES
+from appliance.lab.plain import plain
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import SourceTruth
 from appliance.types import Event
@@ -61,7 +62,7 @@ def heard(
 def tracked(
     label: str = "drone", azimuth_deg: float = 44.0, elevation_deg: float = 0.0, number: int = 1
 ) -> list[HeardFrame]:
-    return [HeardFrame(frame, number, label, azimuth_deg, elevation_deg, 5.0) for frame in range(30, 100)]
+    return [HeardFrame(frame, number, label, azimuth_deg, elevation_deg, 5.0, 0.8) for frame in range(30, 100)]
 
 
 def judged(
@@ -165,8 +166,8 @@ def test_classes_are_scored_and_confused_in_threats_and_overlaps(make_event: Mak
 
 def test_seld_is_of_overlaps_and_tracks_of_all() -> None:
     both = [source("drone", 40.0), source("siren", -90.0)]
-    frames = [HeardFrame(f, 1, "drone", 40.0, 0.0, 5.0) for f in range(20, 100)]
-    frames += [HeardFrame(f, 2 + (f >= 60), "siren", -90.0, 0.0, 5.0) for f in range(20, 100)]
+    frames = [HeardFrame(f, 1, "drone", 40.0, 0.0, 5.0, 0.8) for f in range(20, 100)]
+    frames += [HeardFrame(f, 2 + (f >= 60), "siren", -90.0, 0.0, 5.0, 0.8) for f in range(20, 100)]
     figures = system_figures([judged(both, heard((), frames), part="overlaps"), judged([source()], heard())])
     perfect = {"er20": 0.0, "f20": 1.0, "f20_micro": 1.0, "le_cd_deg": 0.0, "lr_cd": 1.0, "seld": 0.0}
     assert figures["seld"] == perfect
@@ -201,3 +202,64 @@ def test_what_json_cannot_hold_becomes_null() -> None:
         "c": 0.0,
     }
     assert plain(Estimate(0.5, 0.25, np.inf)) == {"value": 0.5, "low": 0.25, "high": None}
+
+
+def test_a_track_claims_rightly_while_a_sound_of_its_class_is_there_or_has_just_paused() -> None:
+    """It is followed from frame 30 to 99; the sound lasts to frame 79, and half a second more is granted."""
+    claims = judged([source(start=0)], heard(frames=tracked())).claims
+    assert claims.right.tolist() == [True] * 55 + [False] * 15
+    assert set(claims.confidence) == {0.8}
+    assert not judged([source("siren")], heard(frames=tracked())).claims.right.any()
+    assert not judged([source()], heard(frames=tracked(azimuth_deg=61.0))).claims.right.any()
+
+
+@pytest.mark.parametrize(("array", "right"), [(PLANAR, True), (FULL, False)])
+def test_claims_of_a_planar_array_are_held_against_azimuth_alone(array: str, right: bool) -> None:
+    scene = judged([source(elevation_deg=30.0)], heard(frames=tracked(azimuth_deg=40.0)), array)
+    assert scene.claims.right.tolist() == [right] * 70
+
+
+def test_confidence_is_counted_by_class_and_in_all_and_of_events(make_event: MakeEvent) -> None:
+    """The drone is there; the siren, as sure of itself, is not."""
+    tracks = [*tracked(azimuth_deg=40.0), *tracked("siren", -100.0, number=2)[:35]]
+    scene = judged([source()], heard([*told(make_event), *told(make_event, "siren", -100.0)], tracks))
+    said = system_figures([scene])["confidence"]
+    assert said["tracks"]["bins"] == [[0.8, pytest.approx(2 / 3, abs=1e-4), 105]]
+    assert said["tracks"]["ece"] == pytest.approx(0.8 - 2 / 3, abs=1e-4)
+    assert said["tracks"]["by_class"] == {
+        "drone": {"ece": 0.2, "confidence": 0.8, "right": 1.0, "count": 70},
+        "siren": {"ece": 0.8, "confidence": 0.8, "right": 0.0, "count": 35},
+    }
+    confidence = make_event().confidence
+    assert said["events"]["bins"] == [[confidence, 0.5, 2]]
+    nothing = system_figures([judged([source()], heard())])["confidence"]
+    assert nothing == {"tracks": None, "events": None}
+
+
+def test_drones_are_told_apart_by_how_they_fly(make_event: MakeEvent) -> None:
+    still = judged([source()], heard(told(make_event), tracked()), manoeuvre="hover")
+    passing = judged([source()], heard(), manoeuvre="transit")
+    figures = system_figures([still, passing])
+    assert {name: pd["value"] for name, pd in figures["drone_pd_by_manoeuvre"].items()} == {
+        "hover": 1.0,
+        "transit": 0.0,
+    }
+    assert figures["doa_median_error_by_manoeuvre_deg"] == {"hover": 4.0, "transit": None}
+
+
+def test_false_alarms_are_counted_by_weather_and_latency_by_class(make_event: MakeEvent) -> None:
+    windy = judged([], heard(told(make_event, "siren")), seconds=1800.0, part="target_free", weather="wind 9 m/s")
+    calm = [
+        judged([], heard(), seconds=1800.0, part=part, weather="calm") for part in ("target_free", "hard_negatives")
+    ]
+    found = judged([source()], heard(told(make_event, at_s=4.0)))
+    figures = system_figures([windy, *calm, found])
+    by_weather = figures["false_alarms_by_weather"]
+    assert {
+        weather: (own["hours"], own["all"]["value"], own["drone"]["count"]) for weather, own in by_weather.items()
+    } == {
+        "calm": (1.0, 0.0, 0),
+        "wind 9 m/s": (0.5, 2.0, 0),
+    }
+    assert figures["latency_by_class_s"]["drone"] == {"median": 2.0, "p90": 2.0, "count": 1}
+    assert figures["latency_by_class_s"]["siren"] is None

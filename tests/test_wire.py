@@ -46,6 +46,7 @@ EVENTS = st.builds(
     clip=st.none() | st.from_regex(r"[0-9A-HJKMNP-TV-Z]{26}\.(flac|wav)", fullmatch=True),
     clip_state=st.sampled_from([None, "recording", "written", "failed"]),
     clip_sha256=st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    nearest=st.lists(st.tuples(st.sampled_from(["drone", "dog"]), st.floats(0.0, 1.0)), max_size=3).map(tuple),
 )
 _CLIP = {"clip": "01ARZ3NDEKTSV4RRFFQ69G5FAV.flac", "clip_state": "written", "clip_sha256": "0" * 64}
 
@@ -63,14 +64,14 @@ def test_schema_and_message_name_the_same_keys(make_event: MakeEvent) -> None:
     assert tuple(message) == wire.MESSAGE_KEYS
     assert set(message) == set(SCHEMA["properties"])
     # What an older version logged and this one delivers has no field that came later.
-    assert set(message) - set(SCHEMA["required"]) == {"muted", *_CLIP}
+    assert set(message) - set(SCHEMA["required"]) == {"muted", "nearest", *_CLIP}
     assert set(wire.event_to_dict(make_event())) == set(message) - set(_CLIP)
 
 
 def test_a_message_of_the_first_release_is_read(make_event: MakeEvent) -> None:
     event = make_event()
     message = wire.event_to_dict(event)
-    del message["muted"]
+    del message["muted"], message["nearest"]
     VALIDATOR.validate(message)
     assert wire.event_from_json(json.dumps(message)) == event
 

@@ -6,7 +6,7 @@ arXiv 2110.07124). It hears the features that our network hears, so that what di
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -20,6 +20,7 @@ from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
+from appliance.lab.baseline_files import fill, read_baseline
 from appliance.lab.dcase_csv import SeldRow
 from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
@@ -27,7 +28,7 @@ from appliance.lab.scenes import TARGETS
 from appliance.types import Direction, FeatureFrame, Float32Array, SceneFrame, SceneObject
 
 _ACTIVE_LENGTH = 0.5
-_SAME_SOURCE_DEG = 15.0
+_SAME_SOURCE_COSINE = float(np.cos(np.radians(15.0)))
 """Two tracks of one class that are nearer than this are one source: training gives a lone source to all tracks."""
 _AUDIBLE_LENGTH = 0.05
 _SIGMA_DEG = 5.0
@@ -153,7 +154,9 @@ def sources(accdoa: npt.NDArray[np.floating], threshold: float = _ACTIVE_LENGTH)
         tracks = [track for track in np.argsort(-lengths[:, class_index]) if lengths[track, class_index] >= threshold]
         while tracks:
             first = accdoa[tracks[0], class_index]
-            same = [track for track in tracks if _apart_deg(accdoa[track, class_index], first) < _SAME_SOURCE_DEG]
+            along = accdoa[tracks, class_index] @ first
+            limits = _SAME_SOURCE_COSINE * lengths[tracks, class_index] * lengths[tracks[0], class_index]
+            same = [track for track, near in zip(tracks, along > limits, strict=True) if near]
             vector = accdoa[same, class_index].mean(axis=0, dtype=np.float64)
             found.append(Source(class_index, float(lengths[tracks[0], class_index]), vector))
             tracks = [track for track in tracks if track not in same]
@@ -172,19 +175,15 @@ def rows_by_frame(accdoa: npt.NDArray[np.floating], threshold: float = _ACTIVE_L
     return frames
 
 
-def _apart_deg(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> float:
-    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), np.dot(a, b))))
-
-
 class AccdoaModel:
     """The network in the place of the pipeline's model: its three loudest sources are the objects, silent ones among them."""
 
     frames_per_step = HOPS_PER_LABEL
     classes = CLASSES
-    thresholds: Mapping[str, float] = {}
 
-    def __init__(self, network: AccdoaCrnn) -> None:
+    def __init__(self, network: AccdoaCrnn, thresholds: Mapping[str, float] | None = None) -> None:
         self._network = network.eval()
+        self.thresholds: Mapping[str, float] = thresholds or {}
         self.reset()
 
     def reset(self) -> None:
@@ -227,21 +226,23 @@ class AccdoaSystem:
     """Of the checkpoint."""
     name: str = "accdoa-crnn"
     """Its name in the report."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Class → score from which it counts as heard (`lab.calibrate`)."""
 
     def stages(self, geometry: ArrayGeometry) -> tuple[FeatureExtractor, AccdoaModel]:
         """As `hear.System` says."""
-        return FeatureExtractor(geometry), AccdoaModel(_loaded(self.path))
+        return FeatureExtractor(geometry), AccdoaModel(_loaded(self.path), self.thresholds)
 
 
 @lru_cache(maxsize=4)
 def _loaded(path: str) -> AccdoaCrnn:
+    torch.set_num_threads(1)  # scenes are judged side by side, one per core
     return load_accdoa(Path(path))
 
 
 def load_accdoa(path: Path) -> AccdoaCrnn:
-    """The network of a checkpoint, ready to listen."""
-    saved = torch.load(path, weights_only=True, map_location="cpu")
-    settings = saved["settings"]["network"]
-    network = AccdoaCrnn(AccdoaSettings(**settings | {"channels": tuple(settings["channels"])}))
-    network.load_state_dict(saved["network"])
-    return network.eval()
+    """The network of a checkpoint, ready to listen; raises `ModelError` as `read_baseline` does."""
+    saved, sizes = read_baseline(path)
+    network = AccdoaCrnn(AccdoaSettings(**sizes))
+    fill(network, saved, path)
+    return network

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
+from appliance.lab.baseline_files import HEARS
 from appliance.lab.baseline_training import accdoa_step
 from appliance.lab.commit import current_commit
 from appliance.lab.train import SceneBatches, TrainSettings, learning_rate
@@ -71,6 +72,7 @@ def train_accdoa(
                 "step": step,
                 "settings": asdict(settings),
                 "commit": current_commit(),
+                **HEARS,
             }
             torch.save(checkpoint, folder / "next.pt")
             (folder / "next.pt").replace(last)

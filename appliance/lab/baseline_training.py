@@ -4,16 +4,14 @@ A batch is a dictionary of tensors on the network's device, at least `features` 
 (N, J, L), `class_index` (N, J), -1 for an empty slot, and `direction` (N, J, L, 3). The loop sets the rate.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from appliance.lab.accdoa import AccdoaCrnn, adpit_loss
-from appliance.lab.commit import current_commit
+from appliance.lab.baseline_files import write_baseline
 from appliance.lab.steered_cnn import SteeredCnn, steered_cnn_loss, training_directions
 
 Batch = dict[str, Tensor]
@@ -36,20 +34,8 @@ def steered_cnn_step(network: SteeredCnn, optimiser: Optimizer, batch: Batch) ->
 
 
 def save_baseline(network: AccdoaCrnn | SteeredCnn, path: Path, **facts: Any) -> None:
-    """Write a checkpoint that `load_accdoa` or `load_steered_cnn` reads; `facts` (step, seed …) go beside the weights.
-
-    It replaces an older one only when it is whole.
-    """
-    saved = {
-        "network": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
-        "settings": {"network": asdict(network.settings)},
-        "commit": current_commit(),
-        **facts,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".next")
-    torch.save(saved, fresh)
-    fresh.replace(path)
+    """Write its checkpoint, `facts` (step, seed …) in it."""
+    write_baseline(path, network, network.settings, **facts)
 
 
 def _descend(network: nn.Module, optimiser: Optimizer, loss: Tensor) -> Tensor:

@@ -1,32 +1,59 @@
-"""Thresholds of the baselines, from target-free audio and hard negatives of fold 4; fold 5 is never looked at."""
+"""Thresholds of the baselines, from audio of fold 4 without drones; fold 5 is never looked at.
+
+All get the rate that `lab tune` grants our own models. Detectors, which know one class, get the least threshold of their
+score at which no more trials pass; trained networks get one per class from how far their tracks came, by `lab tune` itself.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from appliance.lab.baselines import DETECTORS, BaselineSystem
 from appliance.lab.judged import WINDOW_S, trial_scores
+from appliance.lab.reached import Reached, reached
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import render
+from appliance.lab.trained_baselines import TrainedBaseline
+from appliance.lab.tune import FALSE_ALARMS_PER_HOUR, thresholds
 
-FALSE_ALARMS_PER_HOUR = 10.0
-"""What the thresholds allow on fold 4, counting trials of `judged.WINDOW_S`."""
+
+@dataclass(frozen=True, slots=True)
+class QuietScene:
+    """What the baselines made of a scene without drones."""
+
+    trials: dict[str, list[float]]
+    """Detector → score of each trial of `judged.WINDOW_S`."""
+    reached: dict[str, Reached]
+    """Trained baseline → how far its tracks came."""
 
 
-def quiet_scores(recipe: Recipe) -> dict[str, list[float]]:
-    """Each baseline's trial scores in a scene without drones."""
+def quiet_scene(trained: Sequence[TrainedBaseline], recipe: Recipe) -> QuietScene:
+    """Let every baseline hear a scene without drones."""
     samples, geometry = render(recipe).samples, recipe.geometry()
-    return {name: trial_scores(BaselineSystem(name).scores(samples, geometry)).tolist() for name in DETECTORS}
+    trials = {name: trial_scores(BaselineSystem(name).scores(samples, geometry)).tolist() for name in DETECTORS}
+    return QuietScene(trials, {system.name: reached(system, recipe) for system in trained})
 
 
-def calibrated(scenes: Iterable[dict[str, list[float]]]) -> Sequence[BaselineSystem]:
-    """The baselines at the least threshold that no more trials than `FALSE_ALARMS_PER_HOUR` reach."""
+def calibrated(
+    trained: Sequence[TrainedBaseline], scenes: Iterable[QuietScene]
+) -> tuple[TrainedBaseline | BaselineSystem, ...]:
+    """All baselines at their thresholds."""
     scenes = list(scenes)
-    return tuple(BaselineSystem(name, _threshold([score for s in scenes for score in s[name]])) for name in DETECTORS)
+    return (
+        *(
+            replace(system, thresholds=thresholds([scene.reached[system.name] for scene in scenes]))
+            for system in trained
+        ),
+        *(
+            BaselineSystem(name, _least_threshold([score for scene in scenes for score in scene.trials[name]]))
+            for name in DETECTORS
+        ),
+    )
 
 
-def _threshold(scores: Sequence[float]) -> float:
+def _least_threshold(scores: Sequence[float]) -> float:
     hours = len(scores) * WINDOW_S / 3600.0
     allowed = min(int(FALSE_ALARMS_PER_HOUR * hours), len(scores) - 1)
     highest_refused = float(np.sort(scores)[::-1][allowed])

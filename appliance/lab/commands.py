@@ -13,6 +13,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, expor
 
 app.add_typer(data, name="data")
 
+_SHIPPED = ("deepasa-edge-tiny-int8", "deepasa-edge-tiny-fp32")
+
+
+def _folds(text: str) -> tuple[int, ...]:
+    """`4,5` → (4, 5)."""
+    from appliance.errors import ConfigError
+
+    numbers = text.split(",")
+    if not set(numbers) <= {"1", "2", "3", "4", "5"}:
+        raise ConfigError(f"--folds {text}: give numbers from 1 to 5, as in 4,5")
+    return tuple(int(number) for number in numbers)
+
 
 @app.command()
 def train(
@@ -67,13 +79,22 @@ def tune(
     minutes: Annotated[int, typer.Option(min=1, help="Length of each of the two parts without drones.")] = 30,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
-    """Find each class's threshold on scenes of fold 4 and write them into the model's meta file."""
+    """Find thresholds, calibration of confidence and of sigma on scenes of fold 4; write them into the model's meta file."""
     from appliance.lab.tune import tune as tune_model
     from appliance.model.meta import find_model
 
     print("class            threshold  recall  false alarms/h")
-    for label, (threshold, recall, per_hour) in tune_model(find_model(model), minutes=minutes, workers=workers).items():
+    tuned = tune_model(find_model(model), minutes=minutes, workers=workers)
+    for label, (threshold, recall, per_hour) in tuned.classes.items():
         print(f"{label:16s} {threshold:9.2f} {recall:7.2f} {per_hour:15.1f}")
+    if tuned.calibrated:
+        before, after = tuned.ece
+        print(f"confidence: expected calibration error {before:.3f}, calibrated {after:.3f} (held out by halves)")
+    else:
+        print("confidence: too few tracks to calibrate it; it stays the score")
+    print(
+        f"sigma: {tuned.within_sigma:.2f} of errors were within it; multiplied by {tuned.sigma_factor:.2f} it is 0.68"
+    )
 
 
 @app.command()
@@ -93,13 +114,44 @@ def evaluate(
     from appliance.lab.report import keep_scores, summary_table, write_report
     from appliance.model.meta import find_model
 
-    paths = [find_model(model) for model in models or ["deepasa-edge-tiny-int8", "deepasa-edge-tiny-fp32"]]
+    paths = [find_model(model) for model in models or _SHIPPED]
     report = judge_models(paths, QUICK if quick else FULL, workers=workers, log=lambda line: print(line, flush=True))
     files = write_report(report, out)
     keep_scores(paths, report)
     Console().print(summary_table(report))
     for file in files:
         print(file)
+
+
+@app.command()
+def sources(
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Names or paths; empty: the shipped INT8 and FP32.")
+    ] = None,
+    folds: Annotated[str, typer.Option(help="Folds whose recordings are used, e.g. 4,5.")] = "5",
+    source: Annotated[
+        list[str] | None, typer.Option(help="Only these, by the beginning of repo:subclass; repeat it for more.")
+    ] = None,
+    per_source: Annotated[int, typer.Option(min=1, help="Scenes of each subclass at each of 0 and -5 dB.")] = 12,
+    minutes: Annotated[int, typer.Option(min=1, help="Length of the audio without drones.")] = 60,
+    out: Annotated[Path, typer.Option(help="File for the figures as JSON.")] = Path("runs/sources.json"),
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
+) -> None:
+    """Drone Pd by where the recordings come from: at the model's threshold, and at one false alarm per hour."""
+    from rich.console import Console
+
+    from appliance.lab.source_report import judge_sources, source_table, write_sources
+    from appliance.lab.source_suite import source_suite
+    from appliance.model.meta import find_model
+
+    paths = [find_model(model) for model in models or _SHIPPED]
+    numbers = _folds(folds)
+    recipes = list(source_suite(folds=numbers, sources=source or (), per_source=per_source, minutes=minutes))
+    report = judge_sources(paths, recipes, numbers, workers=workers, log=lambda line: print(line, flush=True))
+    write_sources(report, out)
+    for name in report["systems"]:
+        Console().print(source_table(report, name))
+    print(out)
 
 
 @app.command()
@@ -120,8 +172,7 @@ def render(
 
     if bool(recipes) == bool(count):
         raise ConfigError("render: give either recipe files or --count")
-    numbers = tuple(int(fold) for fold in folds.split(","))
-    scenes = read_recipes(recipes) if recipes else drawn_recipes(count, seed, folds=numbers, seconds=seconds)
+    scenes = read_recipes(recipes) if recipes else drawn_recipes(count, seed, folds=_folds(folds), seconds=seconds)
     done = render_all(list(scenes), out, workers=workers, stems=stems, log=lambda line: print(line, flush=True))
     if done.scenes:
         print(

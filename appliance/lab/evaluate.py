@@ -3,42 +3,36 @@
 Render a scene, let every system hear it (`hear`), hold that against the truth (`judged`), and count (`figures`).
 """
 
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from appliance.errors import ConfigError
 from appliance.geometry import load_array
 from appliance.lab.baselines import BaselineSystem
-from appliance.lab.calibrate import FALSE_ALARMS_PER_HOUR, calibrated, quiet_scores
+from appliance.lab.calibrate import calibrated, quiet_scene
 from appliance.lab.commit import current_commit
 from appliance.lab.cramer_rao import mean_azimuth_crb_deg
-from appliance.lab.figures import EMPTY_PARTS, plain, system_figures
-from appliance.lab.hear import System, hear
+from appliance.lab.figures import EMPTY_PARTS, system_figures
+from appliance.lab.hear import TARGET, System, hear
 from appliance.lab.judged import JudgedScene, judge_scene
 from appliance.lab.perimeter import TEST_FOLDS, perimeter_suite
+from appliance.lab.plain import plain
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import render
+from appliance.lab.separation import separation_suite
+from appliance.lab.separation_figures import judge_separation
 from appliance.lab.systems import OnnxSystem, onnx_systems
 from appliance.lab.timeline import scene_timeline
+from appliance.lab.trained_baselines import CHECKPOINTS, TrainedBaseline, checkpoint_facts, trained_baselines
+from appliance.lab.tune import FALSE_ALARMS_PER_HOUR
+from appliance.lab.workers import Log, each
 from appliance.model.meta import load_meta
 
 CALIBRATION_FOLDS = (4,)
 CRB_SECONDS = 1.0
-_LOG_EVERY = 25
-_MISSING = (
-    "si_sdri_db: separated signals are not rendered by the pipeline yet; separation is not judged",
-    "baseline: small CNN classifier on the steered signal",
-    "baseline: causal multi-ACCDOA CRNN at equal MACs",
-)
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +45,8 @@ class Suite:
     """Arguments of `perimeter_suite`."""
     calibration_minutes: int
     """Length of each target-free part of fold 4 that sets the baselines' thresholds."""
+    separation_per_snr: int = 0
+    """Scenes at each SNR in which the models' stems are judged."""
     seed: int = 2026
     """Of the suite; calibration uses the next."""
 
@@ -65,39 +61,54 @@ class Suite:
         return list(perimeter_suite(self.seed + 1, folds=CALIBRATION_FOLDS, minutes=minutes, **nothing))
 
 
-FULL = Suite("perimeter", {}, calibration_minutes=20)
+FULL = Suite("perimeter", {}, calibration_minutes=20, separation_per_snr=24)
 QUICK = Suite(
     "perimeter quick",
-    {"per_snr": 6, "per_distance": 3, "per_class": 2, "overlaps": 8, "minutes": 5, "per_fault": 1},
+    {"per_snr": 6, "per_distance": 2, "per_class": 2, "overlaps": 8, "minutes": 5, "per_fault": 1},
     calibration_minutes=4,
+    separation_per_snr=8,
 )
 
 
-def evaluate(models: Sequence[Path], suite: Suite, *, workers: int = 2, log: Log = print) -> dict[str, Any]:
+def evaluate(
+    models: Sequence[Path],
+    suite: Suite,
+    *,
+    checkpoints: Path = CHECKPOINTS,
+    workers: int = 2,
+    log: Log = print,
+) -> dict[str, Any]:
     """The whole report, JSON-able. The same models, suite and code give the same report.
 
-    Raises `ConfigError` where there is no audio pack, `ModelError` where a model is not whole.
+    `checkpoints` holds the trained baselines. Raises `ConfigError` where there is no audio pack, `ModelError` where a
+    model or a checkpoint is not whole.
     """
     networks = onnx_systems(models)
+    trained, missing = trained_baselines(checkpoints)
     recipes = suite.recipes()
     quiet = suite.calibration_recipes()
     log(
         f"{suite.name}: {len(recipes)} scenes of {_hours(recipes):.2f} h; thresholds on {_hours(quiet):.2f} h of fold 4"
     )
-    baselines = calibrated(each(quiet_scores, quiet, workers, log))
+    baselines = calibrated(trained, each(partial(quiet_scene, trained), quiet, workers, log))
     systems: tuple[System, ...] = (*networks, *baselines)
     judged = judge(recipes, systems, workers=workers, log=log)
+    figures = {name: system_figures(scenes) for name, scenes in judged.items()}
+    separation = list(separation_suite(suite.seed, per_snr=suite.separation_per_snr))
+    separated, without_masks = judge_separation(networks, separation, workers=workers, log=log)
+    for name, recovered in separated.items():
+        figures[name]["si_sdri_db"] = recovered
     return {
         "suite": _suite_facts(suite, recipes),
         "commit": current_commit(),
-        "models": {network.name: _model_facts(network) for network in networks},
+        "models": {network.name: model_facts(network) for network in networks},
         "baselines": _baseline_facts(baselines, quiet),
         "crb_deg": _bounds(recipes),
         "crb_assumes": f"azimuth of a still source at the horizon, {CRB_SECONDS:g} s, 100–7500 Hz, spectra of one shape, "
         "diffuse noise with 30 dB less self-noise; Stoica & Nehorai 1990; root mean square over azimuths",
-        "systems": {name: system_figures(scenes) for name, scenes in judged.items()},
+        "systems": figures,
         "timeline": scene_timeline(_shown(recipes), systems),
-        "missing": list(_MISSING),
+        "missing": [*missing, *without_masks],
     }
 
 
@@ -118,19 +129,6 @@ def _judge_recipe(systems: Sequence[System], recipe: Recipe) -> list[JudgedScene
     return [judge_scene(recipe, scene.sources, one) for one in heard]
 
 
-def each(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log) -> Iterator[Result]:
-    """Results in the order of tasks; one worker is this process itself."""
-    if workers == 1:
-        yield from map(function, tasks)
-        return
-    # Forking a process that runs threads (ONNX Runtime has them) may hang.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for done, result in enumerate(pool.map(function, tasks, chunksize=2), 1):
-            if done % _LOG_EVERY == 0:
-                log(f"  {done}/{len(tasks)} scenes")
-            yield result
-
-
 def _hours(recipes: Iterable[Recipe]) -> float:
     return sum(recipe.seconds for recipe in recipes) / 3600.0
 
@@ -148,15 +146,22 @@ def _suite_facts(suite: Suite, recipes: Sequence[Recipe]) -> dict[str, Any]:
     }
 
 
-def _model_facts(network: OnnxSystem) -> dict[str, Any]:
+def model_facts(network: OnnxSystem) -> dict[str, Any]:
+    """Where a network comes from."""
     meta = load_meta(Path(network.path))
     training = {key: meta.training[key] for key in ("step", "commit", "hours") if key in meta.training}
     return {"file": f"{meta.name}.onnx", "sha256": meta.sha256, "precision": meta.precision, "training": training}
 
 
-def _baseline_facts(baselines: Sequence[BaselineSystem], quiet: Sequence[Recipe]) -> dict[str, Any]:
+def _baseline_facts(baselines: Sequence[TrainedBaseline | BaselineSystem], quiet: Sequence[Recipe]) -> dict[str, Any]:
+    thresholds = {
+        baseline.name: {TARGET: baseline.threshold} if isinstance(baseline, BaselineSystem) else baseline.thresholds
+        for baseline in baselines
+    }
+    trained = [baseline for baseline in baselines if not isinstance(baseline, BaselineSystem)]
     return {
-        "thresholds": {baseline.name: plain(baseline.threshold) for baseline in baselines},
+        "thresholds": plain(thresholds),
+        "checkpoints": {baseline.name: checkpoint_facts(baseline) for baseline in trained},
         "false_alarms_per_hour": FALSE_ALARMS_PER_HOUR,
         "folds": list(CALIBRATION_FOLDS),
         "hours": plain(_hours(quiet)),

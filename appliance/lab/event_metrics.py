@@ -74,6 +74,8 @@ class FoundEvent:
     """Where it said that the sound was, and when it said so."""
     sigma_deg: Floats
     """(n,) 1-sigma uncertainty of the azimuth that it stated at the moments of its path."""
+    confidence: float
+    """Of its class, when it was first announced."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -225,7 +227,7 @@ def found_events(sent: Iterable[tuple[float, Event]], *, start_utc_ns: int = 0) 
         )
         onset_s = (first.onset_utc_ns - start_utc_ns) / 1e9
         sigma_deg = np.array([change.bearing_sigma_deg for _, change in life])
-        events.append(FoundEvent(first.class_label, onset_s, last_s, first_s, path, sigma_deg))
+        events.append(FoundEvent(first.class_label, onset_s, last_s, first_s, path, sigma_deg, first.confidence))
     return tuple(events)
 
 

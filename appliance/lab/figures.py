@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.events import DEFAULT_POLICIES
+from appliance.lab.confidence_figures import event_confidence, track_confidence
 from appliance.lab.detection_metrics import (
-    Estimate,
     calibration,
     detection_curve,
     false_alarms_per_hour,
@@ -23,6 +23,7 @@ from appliance.lab.event_metrics import EventMatches
 from appliance.lab.hear import TARGET
 from appliance.lab.judged import WINDOW_S, DirectionErrors, JudgedScene
 from appliance.lab.pack import CLASSES
+from appliance.lab.plain import plain
 from appliance.lab.seld_metrics import seld_scores
 
 EMPTY_PARTS = ("target_free", "hard_negatives")
@@ -46,32 +47,27 @@ def system_figures(scenes: Sequence[JudgedScene]) -> Figures:
                 (scene for scene in drones if "distance_m" in scene.notes), "ambient_dba"
             ).items()
         },
+        "drone_pd_by_manoeuvre": _pd(_grouped(drones, "manoeuvre")),
         "drone_pd_by_fault": _pd(_grouped((scene for scene in drones if "fault" in scene.notes), "fault")),
         "drone_scores": score_figures(by_snr, scenes),
         "false_alarms_per_hour": {part: false_alarm_figures(scenes, part) for part in EMPTY_PARTS},
+        "false_alarms_by_weather": weather_figures(scenes),
         "seld": seld_figures([scene for scene in scenes if scene.part == "overlaps"]),
         "doa_median_error_deg": _median_errors(by_snr, tracked=True),
+        "doa_median_error_by_manoeuvre_deg": _median_errors(_grouped(drones, "manoeuvre"), tracked=True),
         "doa_median_error_untracked_deg": _median_errors(by_snr, tracked=False),
         "azimuth_error_by_sector_deg": sector_errors([scene.tracked for scene in drones]),
         "sigma": sigma_figures([scene.tracked for scene in drones]),
+        "confidence": {"tracks": track_confidence(scenes), "events": event_confidence(scenes)},
         "si_sdri_db": None,
         "latency_s": _spread([pair.latency_s for scene in scenes for pair in scene.events.pairs]),
+        "latency_by_class_s": {
+            label: _spread([pair.latency_s for scene in scenes for pair in scene.events.only(label).pairs])
+            for label in CLASSES
+        },
         **class_figures([scene for scene in scenes if scene.part in CLASS_PARTS]),
         "tracks": track_figures(scenes),
     }
-
-
-def plain(value: Any) -> Any:
-    """JSON-able: numbers rounded to four places, what is not finite null, estimates as objects."""
-    if isinstance(value, Estimate):
-        return plain({"value": value.value, "low": value.low, "high": value.high})
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, float | np.floating):
-        return round(float(value), 4) + 0.0 if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
 
 
 def _grouped(scenes: Iterable[JudgedScene], note: str) -> dict[str, list[JudgedScene]]:
@@ -124,6 +120,18 @@ def false_alarm_figures(scenes: Sequence[JudgedScene], part: str) -> Figures | N
         "hours": plain(hours),
         **{name: {**plain(false_alarms_per_hour(n, hours)), "count": n} for name, n in rates.items()},
     }
+
+
+def weather_figures(scenes: Sequence[JudgedScene]) -> Figures:
+    """False alarms per hour of audio without targets or with hard negatives, in all and of drones, by weather."""
+    figures = {}
+    for weather, chosen in _grouped((scene for scene in scenes if scene.part in EMPTY_PARTS), "weather").items():
+        hours = sum(scene.seconds for scene in chosen) / 3600.0
+        labels = [event.label for scene in chosen for event in scene.events.false_alarms]
+        counts = {"all": len(labels), TARGET: labels.count(TARGET)}
+        rates = {name: {**plain(false_alarms_per_hour(n, hours)), "count": n} for name, n in counts.items()}
+        figures[weather] = {"hours": plain(hours), **rates}
+    return figures
 
 
 def seld_figures(scenes: Sequence[JudgedScene]) -> Figures | None:

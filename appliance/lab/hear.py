@@ -8,11 +8,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from appliance.config import SiteSettings
+from appliance.config import MountSettings, SiteSettings
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import EventPolicy, policies_for, seeded_ulids
+from appliance.events.confidence import Calibration, confidence
 from appliance.geometry import ArrayGeometry
 from appliance.lab.sensors import LABEL_SAMPLES
+from appliance.model.scene import SceneModel
 from appliance.pipeline import Extractor, Model, Moment, Observer, run
 from appliance.tracking import Tracker
 from appliance.types import AudioBlock, Event, Float32Array
@@ -60,6 +62,8 @@ class HeardFrame:
     """Above the horizon; 0 where the array cannot tell."""
     sigma_deg: float
     """1-sigma uncertainty of its direction, across azimuth."""
+    confidence: float
+    """In that class, 0…1, as an event of it would say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,11 +121,11 @@ class MemorySource(contextlib.AbstractContextManager["MemorySource"]):
 class _Collector:
     """Observer and sink: keeps events with their time, confirmed tracks and the target's score."""
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], calibration: Calibration) -> None:
         self.events: list[tuple[float, Event]] = []
         self.frames: list[HeardFrame] = []
         self.target: dict[int, tuple[float, float, float]] = {}
-        self._classes = tuple(classes)
+        self._classes, self._calibration = tuple(classes), calibration
         self._target = self._classes.index(TARGET) if TARGET in self._classes else None
 
     def append(self, event: Event) -> None:
@@ -139,14 +143,17 @@ class _Collector:
             self.target[frame] = scores[best], doa.azimuth_deg, doa.elevation_deg
         for track in moment.tracks:
             if track.status == "confirmed" and track.updated:
+                best_class = int(track.class_probs.argmax())
+                label = self._classes[best_class]
                 self.frames.append(
                     HeardFrame(
                         frame,
                         track.track_id,
-                        self._classes[int(track.class_probs.argmax())],
+                        label,
                         track.doa.azimuth_deg,
                         track.doa.elevation_deg,
                         float(np.sqrt(track.covariance_deg2[0][0])),
+                        confidence(float(track.class_probs[best_class]), self._calibration.get(label)),
                     )
                 )
 
@@ -164,8 +171,11 @@ def hear(
     gaps: Sequence[tuple[int, int]] = (),
 ) -> HeardScene:
     """Run the pipeline of the field on samples (mics, n) with the settings that a unit has by default."""
-    settings = SiteSettings()
+    # A simulated array looks exactly where its recipe says.
+    settings = SiteSettings(mount=MountSettings(heading_sigma_deg=0.0))
     extractor, model = system.stages(geometry)
+    network = model if isinstance(model, SceneModel) else None
+    calibration = network.calibration if network else {}
     policy = EventPolicy(
         model.classes,
         policies_for(model.classes, model.thresholds, settings.policy),
@@ -173,10 +183,12 @@ def hear(
         mount=settings.mount,
         ulids=seeded_ulids(b"judge"),
         clock=lambda: "replay",
+        calibration=calibration,
     )
-    collector = _Collector(model.classes)
+    tracker = Tracker(settings.tracking, sigma_factor=network.doa_sigma_factor if network else 1.0)
+    collector = _Collector(model.classes, calibration)
     source = MemorySource(samples, gaps)
-    run(source, extractor, model, Tracker(settings.tracking), policy, collector, [collector, *observers])
+    run(source, extractor, model, tracker, policy, collector, [collector, *observers])
     frames = max(collector.target, default=-1) + 1
     score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
     for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():

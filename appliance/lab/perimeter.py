@@ -51,13 +51,13 @@ _FAULT_SNR_DB = 10.0
 _SCENE_S = 12.0
 _LONG_SCENE_S = 60.0
 _POSE = Pose()
-_WEATHERS = (
-    Weather(),
-    Weather(wind_m_s=3.0),
-    Weather(wind_m_s=6.0),
-    Weather(wind_m_s=9.0),
-    Weather(rain_mm_h=8.0),
-)
+_WEATHERS = {
+    "calm": Weather(),
+    "wind 3 m/s": Weather(wind_m_s=3.0),
+    "wind 6 m/s": Weather(wind_m_s=6.0),
+    "wind 9 m/s": Weather(wind_m_s=9.0),
+    "rain": Weather(rain_mm_h=8.0),
+}
 """Of target-free audio: calm, three winds, rain."""
 
 
@@ -79,7 +79,7 @@ def perimeter_suite(
     yield from _threats(draw, per_class)
     yield from _overlaps(draw, overlaps)
     for part, labels in (("target_free", draw.none_labels), ("hard_negatives", list(HARD_NEGATIVES))):
-        yield from _target_free(draw, part, labels, minutes)
+        yield from target_free(draw, part, labels, minutes)
     yield from _faults(draw, per_fault)
 
 
@@ -90,8 +90,9 @@ def _drones_by_snr(draw: SceneDraw, each: int) -> Iterator[Recipe]:
         for index in range(each):
             clip = drones[index % len(drones)]
             manoeuvre = ("hover", "orbit", "transit")[index // len(ARRAYS) % 3]
-            source = _drone(draw.rng, clip, manoeuvre, float(draw.rng.uniform(30.0, 120.0)), snr_db=snr_db)
-            yield _scene(draw, index, "drone_snr", sources=(source,), notes={"snr_db": snr_db})
+            source = drone_plan(draw.rng, clip, manoeuvre, float(draw.rng.uniform(30.0, 120.0)), snr_db=snr_db)
+            notes = {"snr_db": snr_db, "manoeuvre": manoeuvre}
+            yield suite_scene(draw, index, "drone_snr", sources=(source,), notes=notes)
 
 
 def _drones_by_distance(draw: SceneDraw, each: int) -> Iterator[Recipe]:
@@ -106,7 +107,7 @@ def _drones_by_distance(draw: SceneDraw, each: int) -> Iterator[Recipe]:
         for ambient_dba in AMBIENT_DBA.values():
             for distance_m in DISTANCES_M:
                 rng = np.random.default_rng(own_seed)
-                source = _drone(rng, clip, ("hover", "orbit")[index % 2], distance_m, level_dba=level_dba)
+                source = drone_plan(rng, clip, ("hover", "orbit")[index % 2], distance_m, level_dba=level_dba)
                 yield Recipe(
                     seed=int(draw.rng.integers(2**31)),
                     seconds=_SCENE_S,
@@ -126,7 +127,7 @@ def _threats(draw: SceneDraw, each: int) -> Iterator[Recipe]:
         for index in range(each):
             clip = clips[int(index * len(clips) / each)]
             source = _source(draw, label, clip, 3.0, 6.0, float(draw.rng.uniform(3.0, 20.0)))
-            yield _scene(draw, index, "threats", sources=(source,))
+            yield suite_scene(draw, index, "threats", sources=(source,))
 
 
 def _overlaps(draw: SceneDraw, scenes: int) -> Iterator[Recipe]:
@@ -149,10 +150,10 @@ def _overlaps(draw: SceneDraw, scenes: int) -> Iterator[Recipe]:
             _source(draw, label, draw.any_of(label), 2.0 + 2.0 * place, 7.0, float(draw.rng.uniform(5.0, 20.0)), path)
             for place, (label, path) in enumerate(zip(labels, paths, strict=True))
         )
-        yield _scene(draw, index, "overlaps", sources=sources, notes={"kind": kind})
+        yield suite_scene(draw, index, "overlaps", sources=sources, notes={"kind": kind})
 
 
-def _target_free(draw: SceneDraw, part: str, labels: list[str], minutes: int) -> Iterator[Recipe]:
+def target_free(draw: SceneDraw, part: str, labels: list[str], minutes: int) -> Iterator[Recipe]:
     """Minutes full of other sounds."""
     for index in range(minutes):
         sources = []
@@ -161,18 +162,27 @@ def _target_free(draw: SceneDraw, part: str, labels: list[str], minutes: int) ->
             seconds = min(float(draw.rng.uniform(4.0, 14.0)), 59.0 - start_s)
             snr_db = float(draw.rng.uniform(0.0, 20.0))
             sources.append(_source(draw, label, draw.any_of(label), float(start_s), seconds, snr_db))
-        weather = _WEATHERS[index % len(_WEATHERS)]
+        name, weather = list(_WEATHERS.items())[index % len(_WEATHERS)]
         rain = draw.rain() if weather.rain_mm_h else ()
-        yield _scene(draw, index, part, seconds=_LONG_SCENE_S, sources=tuple(sources), weather=weather, rain=rain)
+        yield suite_scene(
+            draw,
+            index,
+            part,
+            seconds=_LONG_SCENE_S,
+            sources=tuple(sources),
+            weather=weather,
+            rain=rain,
+            notes={"weather": name},
+        )
 
 
 def _faults(draw: SceneDraw, each: int) -> Iterator[Recipe]:
     """The same drones with each fault and with none."""
     drones = draw.clips("drone")
     for index in range(each):
-        source = _drone(draw.rng, drones[index % len(drones)], "hover", 60.0, snr_db=_FAULT_SNR_DB)
+        source = drone_plan(draw.rng, drones[index % len(drones)], "hover", 60.0, snr_db=_FAULT_SNR_DB)
         ambient_dba = AMBIENT_DBA["suburban"]
-        sound = _scene(draw, index, "faults", sources=(source,), weather=Weather(), ambient_dba=ambient_dba)
+        sound = suite_scene(draw, index, "faults", sources=(source,), weather=Weather(), ambient_dba=ambient_dba)
         mics = load_array(sound.array).mics
         for fault, settings in FAULTS.items():
             update = {"sensors": _sensors(settings, mics), "notes": {"part": "faults", "fault": fault}}
@@ -189,7 +199,7 @@ def _sensors(settings: dict[str, Any], mics: int) -> Sensors:
     )
 
 
-def _scene(
+def suite_scene(
     draw: SceneDraw,
     index: int,
     part: str,
@@ -201,6 +211,7 @@ def _scene(
     rain: tuple[str, ...] = (),
     notes: dict[str, Any] | None = None,
 ) -> Recipe:
+    """A scene on one of `ARRAYS`, by its place in its part; wind and ambient level are drawn where they are not given."""
     if weather is None:
         weather = Weather(wind_m_s=float(draw.rng.uniform(1.0, 6.0)) if draw.rng.random() < 0.5 else 0.0)
     if ambient_dba is None:
@@ -219,7 +230,7 @@ def _scene(
     )
 
 
-def _drone(
+def drone_plan(
     rng: np.random.Generator,
     clip: Clip,
     manoeuvre: str,

@@ -12,7 +12,7 @@ from appliance.lab.report_page import page
 from appliance.lab.summary import summary_rows
 from appliance.lab.systems import onnx_systems
 
-_NOT_IN_META = ("drone_scores", "confusion", "azimuth_error_by_sector_deg")
+_NOT_IN_META = ("drone_scores", "confusion", "azimuth_error_by_sector_deg", "confidence")
 
 
 def write_report(report: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:

@@ -36,6 +36,7 @@ def all_figures(report: Report) -> list[tuple[str, list[Figure]]]:
         ("Drones found", [_pd_by_snr(report), *_pd_by_distance(report)]),
         ("Drones against false alarms", [_det(report), _det_of_first(report)]),
         ("Direction", [_direction(report), _sectors(report)]),
+        ("Confidence", [_confidence(report, "tracks"), _confidence(report, "events")]),
     ]
     drawn = [(heading, [figure for figure in figures if figure is not None]) for heading, figures in groups]
     return [(heading, figures) for heading, figures in drawn if figures]
@@ -171,6 +172,23 @@ def _sectors(report: Report) -> Figure | None:
     x = Axis("azimuth of the drone, degrees", range(-180, 136, 45))
     y = Axis("error, degrees", (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0), logarithmic=True)
     return Figure("By angle.", "Median azimuth error of confirmed drone tracks, sectors of 45°.", x, y, series)
+
+
+def _confidence(report: Report, what: str) -> Figure | None:
+    said = {name: figures["confidence"][what] for name, figures in report["systems"].items()}
+    bins = {name: found["bins"] for name, found in said.items() if found is not None}
+    if not bins:
+        return None
+    series = _lines({name: [(a, right) for a, right, _ in own] for name, own in bins.items()}, "line+dots")
+    honest = Series("honest", [(0.0, 0.0), (1.0, 1.0)], colour="#9ca3af", style="dashed")
+    title, caption = {
+        "tracks": ("Of tracks.", "Each label frame of each confirmed track: right where its class sounds within 20°."),
+        "events": ("Of events.", "When first announced: right where it found a sound."),
+    }[what]
+    errors = ", ".join(f"{name} {found['ece']:.2f}" for name, found in said.items() if found is not None)
+    shares = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    caption = f"{caption} Expected calibration error: {errors}."
+    return Figure(title, caption, Axis("confidence", shares), Axis("share that is right", shares), [*series, honest])
 
 
 def _lines(named: Mapping[str, Sequence[tuple[float, float]]], style: str) -> list[Series]:

@@ -53,8 +53,11 @@ def _sections(report: Report) -> Iterator[str]:
     for heading, figures in all_figures(report):
         yield f"<h2>{escape(heading)}</h2>" + _figures(figures)
     yield "<h2>False alarms per hour</h2>" + _false_alarms(report["systems"])
+    yield from _manoeuvres(report["systems"])
     yield from _faults(report["systems"])
+    yield from _separation(report["systems"])
     yield "<h2>Classes: F1 of events</h2>" + _class_table(report["systems"])
+    yield "<h2>Classes: confidence of tracks</h2>" + _confidence_table(report["systems"])
     yield "<h2>Who is taken for whom</h2><p>Sounds in rows, announcements in columns, in threats and overlaps.</p>"
     yield from (_confusion(name, figures["confusion"]) for name, figures in report["systems"].items())
     shown = report["timeline"]
@@ -86,12 +89,37 @@ def _false_alarms(systems: Mapping[str, Any]) -> str:
             every = [figures["false_alarms_per_hour"][part][label] for figures in systems.values()]
             if label in ("all", "alerts") or any(entry["count"] for entry in every):
                 rows.append([f"{part}: {label}", *(_rate(entry) for entry in every)])
+    for weather in next(iter(systems.values()))["false_alarms_by_weather"]:
+        for label in ("all", "drone"):
+            every = [figures["false_alarms_by_weather"][weather][label] for figures in systems.values()]
+            rows.append([f"{weather}: {label}", *(_rate(entry) for entry in every)])
     note = "<p>In brackets the exact 95 % Poisson interval. Classes that no system invented are left out.</p>"
     return note + _table(["", *systems], rows)
 
 
 def _rate(entry: Mapping[str, float]) -> str:
     return f"{entry['value']:.1f} ({entry['low']:.1f}–{entry['high']:.1f})"
+
+
+def _manoeuvres(systems: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        [
+            manoeuvre,
+            *(
+                f"{_pd(figures['drone_pd_by_manoeuvre'][manoeuvre])}; "
+                f"{_degrees(figures['doa_median_error_by_manoeuvre_deg'][manoeuvre])}"
+                for figures in systems.values()
+            ),
+        ]
+        for manoeuvre in next(iter(systems.values()))["drone_pd_by_manoeuvre"]
+    ]
+    if rows:
+        note = "<p>Probability of detection over all SNR, and median error of direction of what was tracked.</p>"
+        yield "<h2>Drones that hover, circle or pass</h2>" + note + _table(["", *systems], rows)
+
+
+def _degrees(error_deg: float | None) -> str:
+    return "–" if error_deg is None else f"{error_deg:.1f}°"
 
 
 def _faults(systems: Mapping[str, Any]) -> Iterator[str]:
@@ -107,6 +135,29 @@ def _pd(entry: Mapping[str, Any]) -> str:
     return f"{entry['value']:.2f} ({entry['low']:.2f}–{entry['high']:.2f}) of {entry['of']}"
 
 
+def _separation(systems: Mapping[str, Any]) -> Iterator[str]:
+    judged = {name: figures["si_sdri_db"] for name, figures in systems.items() if figures["si_sdri_db"] is not None}
+    if not judged:
+        return
+    first = next(iter(judged.values()))
+    rows = [
+        [title.format(key), *(_recovered(figures[part][key]) for figures in judged.values())]
+        for part, title in (("by_snr_db", "{} dB"), ("by_objects", "objects at once: {}"))
+        for key in first[part]
+    ]
+    note = (
+        f"<p>SI-SDR improvement of the stems ({escape(first['method'])}) over W in dB, of the objects that were tracked "
+        "(with ideal masks and direction: what the method can reach), and CA-SDRi of whole scenes, in which a sound that "
+        "is lost, invented or misnamed counts 0 dB.</p>"
+    )
+    yield "<h2>Sounds recovered</h2>" + note + _table(["", *judged], rows)
+
+
+def _recovered(entry: Mapping[str, Any]) -> str:
+    tracked, class_aware = ("–" if entry[key] is None else f"{entry[key]:+.1f}" for key in ("tracked", "ca_sdri_db"))
+    return f"{tracked} ({entry['ideal']:+.1f}), {entry['tracked_objects']} of {entry['of']}; CA {class_aware}"
+
+
 def _class_table(systems: Mapping[str, Any]) -> str:
     labels = list(next(iter(systems.values()))["class_f1"])
     rows = [[label, *(_f1(figures["class_f1"][label]) for figures in systems.values())] for label in labels]
@@ -117,6 +168,20 @@ def _class_table(systems: Mapping[str, Any]) -> str:
 def _f1(entry: Mapping[str, Any]) -> str:
     f1 = "–" if entry["f1"] is None else f"{entry['f1']:.2f}"
     return f"{f1} ({entry['found']} + {entry['missed']}, {entry['false']})"
+
+
+def _confidence_table(systems: Mapping[str, Any]) -> str:
+    told = {name: (figures["confidence"]["tracks"] or {}).get("by_class", {}) for name, figures in systems.items()}
+    labels = list(next(iter(systems.values()))["class_f1"])
+    rows = [[label, *(_ece(found.get(label)) for found in told.values())] for label in labels]
+    note = "<p>Expected calibration error (mean confidence, share right, label frames), over all parts.</p>"
+    return note + _table(["", *systems], rows)
+
+
+def _ece(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return "–"
+    return f"{entry['ece']:.2f} ({entry['confidence']:.2f}, {entry['right']:.2f}, {entry['count']})"
 
 
 def _confusion(name: str, confusion: Mapping[str, Mapping[str, int]]) -> str:
@@ -139,17 +204,18 @@ def _confusion(name: str, confusion: Mapping[str, Mapping[str, int]]) -> str:
 def _provenance(report: Report) -> str:
     rows = [
         [name, facts["file"], facts["sha256"][:16] + "…", ", ".join(f"{k} {v}" for k, v in facts["training"].items())]
-        for name, facts in report["models"].items()
+        for name, facts in {**report["models"], **report["baselines"]["checkpoints"]}.items()
     ]
     facts = report["baselines"]
-    thresholds = ", ".join(f"{name} at {value:g}" for name, value in facts["thresholds"].items())
+    thresholds = ", ".join(f"{name} at {value['drone']:g} for a drone" for name, value in facts["thresholds"].items())
     folds = ", ".join(str(fold) for fold in facts["folds"])
     text = (
-        f"Baselines: {thresholds}; set to {facts['false_alarms_per_hour']:g} false alarms per hour on "
+        f"Baselines: {thresholds}; set to {facts['false_alarms_per_hour']:g} false alarms per hour and class on "
         f"{facts['hours']:.2f} hours of fold {folds}. Bound: {report['crb_assumes']}."
     )
     missing = "".join(f"<li>{escape(entry)}</li>" for entry in report["missing"])
     return (
         _table(["system", "file", "sha256", "training"], rows)
-        + f"<p>{escape(text)}</p><p>Missing:</p><ul>{missing}</ul>"
+        + f"<p>{escape(text)}</p>"
+        + (f"<p>Missing:</p><ul>{missing}</ul>" if missing else "")
     )

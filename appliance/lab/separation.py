@@ -19,7 +19,6 @@ from appliance.dsp.foa import FoaEncoder, foa_gains
 from appliance.dsp.stft import HOPS_PER_LABEL, SAMPLE_RATE_HZ, stft
 from appliance.geometry import ArrayGeometry
 from appliance.lab.draw import SceneDraw, on_bearing
-from appliance.lab.evaluate import Log, each
 from appliance.lab.hear import hear
 from appliance.lab.ideal_masks import ideal_object
 from appliance.lab.pack import CLASSES, SHORT_CLASSES
@@ -27,8 +26,9 @@ from appliance.lab.perimeter import ARRAYS
 from appliance.lab.recipe import Pose, Recipe, SourcePlan
 from appliance.lab.render import RenderedScene, SourceTruth, render
 from appliance.lab.sensors import LABEL_SAMPLES
-from appliance.lab.separation_metrics import si_sdri_db
+from appliance.lab.separation_metrics import LabelledSignal, ca_sdri_db, si_sdri_db
 from appliance.lab.systems import onnx_systems
+from appliance.lab.workers import Log, each
 from appliance.model.meta import load_meta
 from appliance.pipeline import Moment
 from appliance.separation.mvdr import MvdrBeams, post_filter
@@ -61,6 +61,8 @@ class Recovered:
     """SI-SDRi of each of `METHODS` with ideal masks and the true direction."""
     tracked_db: tuple[float, ...] | None
     """The same with masks and direction of its track; None where no confirmed track was it."""
+    ca_sdri_db: float | None = None
+    """Of its whole scene: class-aware SDRi of the mono stems of all confirmed tracks; None where it was not asked for."""
 
 
 def separation_suite(seed: int = 2026, *, per_snr: int = 24, folds: tuple[int, ...] = TEST_FOLDS) -> Iterator[Recipe]:
@@ -101,6 +103,7 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
     gather = _Gather(ObjectMasks(load_meta(model).classes))
     hear(scene.samples, geometry, system, [gather])
     tracked = gather.masks.objects()
+    class_aware_db = _class_aware_db(scene, geometry, tracked)
     recovered = []
     for index, truth in enumerate(scene.sources):
         own = next((heard for heard in tracked if _is(heard, truth, planar=geometry.is_planar)), None)
@@ -111,6 +114,7 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
                 len(scene.sources),
                 _improvements(scene, index, geometry, ideal_object(scene, index, geometry, apart=apart)),
                 None if own is None else _improvements(scene, index, geometry, own),
+                class_aware_db,
             )
         )
     return recovered
@@ -212,6 +216,24 @@ def _improvements(scene: RenderedScene, index: int, geometry: ArrayGeometry, hea
     signals = recovered_signals(scene.samples, geometry, heard)
     mixture = _in_band(signals["W"])[span]
     return tuple(float(si_sdri_db(_in_band(signals[name])[span], reference, mixture)) for name in METHODS)
+
+
+def _class_aware_db(scene: RenderedScene, geometry: ArrayGeometry, tracked: Sequence[HeardObject]) -> float | None:
+    """CA-SDRi of all mono stems against all objects, within 100–7500 Hz, from the first sound to the last."""
+    assert scene.stems is not None
+    active = np.flatnonzero(np.any([truth.active for truth in scene.sources], axis=0))
+    span = slice(int(active[0]) * LABEL_SAMPLES, int(active[-1] + 1) * LABEL_SAMPLES)
+    references = [
+        LabelledSignal(truth.label, _in_band(direct[0] + reverberant[0])[span])
+        for truth, direct, reverberant in zip(scene.sources, scene.stems.direct, scene.stems.reverberant, strict=True)
+    ]
+    signals = [recovered_signals(scene.samples, geometry, heard)[METHODS[-1]] for heard in tracked]
+    estimates = [
+        LabelledSignal(heard.class_label, _in_band(signal)[span])
+        for heard, signal in zip(tracked, signals, strict=True)
+    ]
+    mixture = FoaEncoder(geometry).encode(stft(np.pad(scene.samples, ((0, 0), (0, LATENCY_SAMPLES)))))[:, 0]
+    return ca_sdri_db(estimates, references, _in_band(_samples(mixture)[: scene.samples.shape[1]])[span])
 
 
 def _hypercardioid(foa: Complex64Array, towards: npt.NDArray[np.float64], geometry: ArrayGeometry) -> Complex64Array:

@@ -19,6 +19,7 @@ from appliance.dsp.features import BANDS, FEATURE_NAMES, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
 from appliance.lab.accdoa import ConvBlock
+from appliance.lab.baseline_files import fill, read_baseline
 from appliance.lab.network import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.steering import PEAKS, steered_level, strongest, strongest_target
@@ -175,13 +176,13 @@ class SteeredCnnSystem:
 
 @lru_cache(maxsize=4)
 def _loaded(path: str) -> SteeredCnn:
+    torch.set_num_threads(1)  # scenes are judged side by side, one per core
     return load_steered_cnn(Path(path))
 
 
 def load_steered_cnn(path: Path) -> SteeredCnn:
-    """The network of a checkpoint, ready to listen."""
-    saved = torch.load(path, weights_only=True, map_location="cpu")
-    settings = saved["settings"]["network"]
-    network = SteeredCnn(SteeredSettings(**settings | {"channels": tuple(settings["channels"])}))
-    network.load_state_dict(saved["network"])
-    return network.eval()
+    """The network of a checkpoint, ready to listen; raises `ModelError` as `read_baseline` does."""
+    saved, sizes = read_baseline(path)
+    network = SteeredCnn(SteeredSettings(**sizes))
+    fill(network, saved, path)
+    return network

@@ -33,14 +33,23 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
         ("false alarms/h, hard negatives", ("false_alarms_per_hour", "hard_negatives", "all", "value"), ".1f"),
         ("… of them drone", ("false_alarms_per_hour", "hard_negatives", "drone", "value"), ".1f"),
         ("drone DoA error at 0 dB, median", ("doa_median_error_deg", "0"), ".1f°"),
+        ("bearing within 1σ (honest: .68)", ("sigma", "within_1"), ".2f"),
+        ("bearing within 2σ (honest: .95)", ("sigma", "within_2"), ".2f"),
         ("class F1 (events, macro)", ("class_f1_macro",), ".2f"),
         ("ER20", ("seld", "er20"), ".2f"),
         ("F20", ("seld", "f20"), ".2f"),
         ("LE_CD", ("seld", "le_cd_deg"), ".1f°"),
         ("LR_CD", ("seld", "lr_cd"), ".2f"),
         ("SELD error", ("seld", "seld"), ".2f"),
+        ("ECE of track confidence", ("confidence", "tracks", "ece"), ".2f"),
         ("latency, median", ("latency_s", "median"), ".1f s"),
+        ("… of drones", ("latency_by_class_s", "drone", "median"), ".1f s"),
+        *(
+            (f"SI-SDRi of tracked objects at {snr} dB", ("si_sdri_db", "by_snr_db", snr, "tracked"), ".1f dB")
+            for snr in ("0", "-10")
+        ),
         ("identity switches", ("tracks", "id_switches"), ".0f"),
+        ("fragments of tracks", ("tracks", "fragments"), ".0f"),
     ]
     return [
         (title, {name: _shown(figures, path, form) for name, figures in systems.items()}) for title, path, form in shown
@@ -56,5 +65,5 @@ def _shown(figures: Any, path: tuple[str, ...], form: str) -> str:
         figures = figures.get(key) if figures is not None else None
     if figures is None:
         return "–"
-    number, unit = form.rstrip("° s"), form[len(form.rstrip("° s")) :]
+    number, unit = form.rstrip("° sdB"), form[len(form.rstrip("° sdB")) :]
     return f"{figures:{number}}{unit}"

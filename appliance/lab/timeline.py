@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from appliance.lab.event_metrics import FRAME_S
-from appliance.lab.figures import plain
 from appliance.lab.hear import HeardScene, System, hear
+from appliance.lab.plain import plain
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import SourceTruth, render
 

@@ -25,6 +25,7 @@ _TAIL_SHARE = 0.1
 _LEAST_FOR_TAIL = 50
 """Distances needed before a tail is believed."""
 _LEAST_SPREAD = 0.1
+_NEIGHBOURS = 5
 _TINY = 1e-9
 
 
@@ -80,18 +81,34 @@ class SiteMemory:
         return len(self._prototypes)
 
     def distance(self, vector: Float32Array | FloatArray) -> float:
-        """To the nearest familiar prototype, root mean square over dimensions in units of spread; infinite before the first."""
-        return self._nearest(vector, self._met >= self.settings.familiar_after)[1]
+        """To the nearest familiar prototype, as a multiple of how far that one's own neighbours are; infinite before the first."""
+        familiar = self._met >= self.settings.familiar_after
+        if not familiar.any():
+            self._checked(vector)
+            return math.inf
+        spread = self._spread()
+        known = self._prototypes[familiar] / spread
+        away = _rms_distances(self._checked(vector)[None] / spread, known)[0]
+        # What the site makes in many ways (speech) is wide there, what it always makes alike (a pump) is narrow.
+        neighbours = np.sort(_rms_distances(known, known), axis=1)[:, 1 : 1 + _NEIGHBOURS]
+        crowd = neighbours.mean(axis=1) if len(known) > 1 else np.zeros(1)
+        return float((away / np.maximum(crowd, self.settings.radius)).min())
 
     def novel_from(self, one_in: float) -> float:
         """The distance that one in so many of the site's own vectors reaches; infinite until the site is learned."""
         if not self.learned:
             return math.inf
-        edge = float(np.quantile(self._distances, 1.0 - _TAIL_SHARE))
-        excess = (
-            float(np.mean(self._distances[self._distances > edge] - edge)) if (self._distances > edge).any() else 0.0
-        )
+        edge, excess = self._tail()
         return edge + excess * math.log(max(one_in * _TAIL_SHARE, 1.0))
+
+    def share_beyond(self, distance: float) -> float:
+        """Share of the site's own vectors that are at least so far, 0..1; 1 until the site is learned."""
+        if not self.learned:
+            return 1.0
+        edge, excess = self._tail()
+        if distance < edge:
+            return float((self._distances >= distance).mean())
+        return _TAIL_SHARE * math.exp(-(distance - edge) / excess) if excess > 0.0 else 0.0
 
     def learn(self, vector: Float32Array | FloatArray, time_s: float, lasted_s: float) -> float:
         """Meet a sound that ended at `time_s` and lasted `lasted_s`; its distance before it was learned.
@@ -99,17 +116,16 @@ class SiteMemory:
         Raises `ValueError` where the vector has other dimensions or is not finite.
         """
         self._forget_until(time_s)
-        distance = self.distance(vector)
+        wide, distance = self._checked(vector), self.distance(vector)
         # While little is known everything is far; what is far later tells what is rare.
         if math.isfinite(distance) and self._heard_s >= 0.5 * self.settings.learning_s:
             self._distances = np.append(self._distances, distance)[-self.settings.distances :]
-        wide = np.asarray(vector, np.float64)
         self._count += 1.0  # mean and sum of squares by Welford's update
         step = (wide - self._mean) / self._count
         self._mean = self._mean + step
         self._square += self._count * step * (wide - self._mean)
         self._heard_s += lasted_s
-        nearest, away = self._nearest(vector, np.ones(len(self._met), bool))
+        nearest, away = self._nearest(wide)
         if away <= self.settings.radius:
             self._met[nearest] += 1.0
             self._prototypes[nearest] += (wide - self._prototypes[nearest]) / max(self._met[nearest], 1.0)
@@ -151,18 +167,31 @@ class SiteMemory:
         memory._latest_s = None if math.isnan(latest_s) else latest_s
         return memory
 
-    def _nearest(self, vector: Float32Array | FloatArray, among: npt.NDArray[np.bool_]) -> tuple[int, float]:
+    def _tail(self) -> tuple[float, float]:
+        """Where the tail of the distances begins, and how far beyond that they lie on average."""
+        edge = float(np.quantile(self._distances, 1.0 - _TAIL_SHARE))
+        beyond = self._distances[self._distances > edge]
+        return edge, float((beyond - edge).mean()) if len(beyond) else 0.0
+
+    def _checked(self, vector: Float32Array | FloatArray) -> FloatArray:
         wide = np.asarray(vector, np.float64)
         if wide.shape != (self.dimensions,) or not np.isfinite(wide).all():
             raise ValueError(f"a vector of {self.dimensions} finite numbers is needed, got shape {wide.shape}")
-        if not among.any():
-            return -1, math.inf
+        return wide
+
+    def _spread(self) -> FloatArray:
+        """(dimensions,) unit of distance: each dimension's standard deviation on this site."""
         variance = self._square / max(self._count, 1.0)
         # A dimension that never stirred on this site must not drown the others when it does.
-        spread = np.sqrt(variance + _LEAST_SPREAD**2 * variance.mean()) + _TINY
-        away = np.sqrt((((self._prototypes[among] - wide) / spread) ** 2).mean(axis=1))
+        return np.asarray(np.sqrt(variance + _LEAST_SPREAD**2 * variance.mean()) + _TINY)
+
+    def _nearest(self, wide: FloatArray) -> tuple[int, float]:
+        """Index of the nearest prototype, familiar or not, and how far it is in units of spread."""
+        if not len(self._prototypes):
+            return -1, math.inf
+        away = np.sqrt((((self._prototypes - wide) / self._spread()) ** 2).mean(axis=1))
         best = int(away.argmin())
-        return int(np.flatnonzero(among)[best]), float(away[best])
+        return best, float(away[best])
 
     def _add(self, vector: FloatArray) -> None:
         weight = 2.0 * self.settings.familiar_after if self._heard_s < self.settings.learning_s else 1.0
@@ -177,3 +206,9 @@ class SiteMemory:
         elapsed_s = 0.0 if self._latest_s is None else max(0.0, time_s - self._latest_s)
         self._latest_s = time_s
         self._met *= 0.5 ** (elapsed_s / self.settings.half_life_s)
+
+
+def _rms_distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """(n, dimensions), (m, dimensions) → (n, m), root mean square over dimensions."""
+    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2.0 * a @ b.T
+    return np.asarray(np.sqrt(np.maximum(squared, 0.0) / a.shape[1]))
