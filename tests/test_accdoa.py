@@ -28,12 +28,13 @@ from appliance.lab.accdoa import (
     rows_by_frame,
     sources,
 )
-from appliance.lab.accdoa_train import AccdoaTraining, train_accdoa
 from appliance.lab.hear import hear
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
 from appliance.lab.pack import CLASSES, SOUNDS
+from appliance.lab.paired import CONTESTANTS
 from appliance.lab.scenes import TARGETS, SceneMaker, SceneSettings
-from appliance.lab.train import TrainSettings, collate
+from appliance.lab.train import load_checkpoint
+from appliance.lab.train_settings import TrainSettings
 from appliance.types import FeatureFrame
 
 _SMALL = AccdoaSettings(channels=(8, 8), hidden=16, layers=1)
@@ -229,17 +230,17 @@ def small_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pack" / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def training(steps: int) -> AccdoaTraining:
-    scenes = SceneSettings(folds=(1,), seconds=1.0, synthetic_drones=0.0, arrays=2, target_free=0.0)
-    settings = TrainSettings(batch=4, fresh=4, steps=steps, warmup_steps=1, learning_rate=5e-3, scenes=scenes)
-    return AccdoaTraining(_SMALL, settings)
+def training(steps: int) -> TrainSettings:
+    scenes = SceneSettings(
+        folds=(1,), seconds=1.0, synthetic_drones=0.0, synthetic_machines=0.0, arrays=2, target_free=0.0
+    )
+    return TrainSettings(batch=4, steps=steps, warmup_steps=1, learning_rate=5e-3, scenes=scenes)
 
 
 @pytest.mark.usefixtures("small_pack")
 def test_it_can_learn_a_few_scenes_by_heart() -> None:
     """To say nothing is what it learns first; it must come far below that."""
-    maker = SceneMaker(training(1).training.scenes)
-    batch = collate([maker.scene((7, index)) for index in range(4)])
+    batch = SceneMaker(training(1).scenes).batch((7,), 4)
     torch.manual_seed(0)
     network = AccdoaCrnn(_SMALL)
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
@@ -254,32 +255,26 @@ def test_it_can_learn_a_few_scenes_by_heart() -> None:
 
 
 @pytest.mark.usefixtures("small_pack")
-def test_it_learns_from_drawn_scenes_goes_on_where_it_stopped_and_is_heard(tmp_path: Path) -> None:
-    said: list[str] = []
-    checkpoint = train_accdoa(training(6), tmp_path / "run", workers=0, log=said.append)
-    six = load_accdoa(checkpoint)
-    train_accdoa(training(24), tmp_path / "run", workers=0, log=said.append)
-    assert said[1] == f"going on from {checkpoint} at step 6"
-    losses = [float(line.split("loss ")[1].split()[0]) for line in (said[0], said[2])]
-    assert losses[1] < losses[0]
-    now = load_accdoa(checkpoint)
-    assert now.settings == six.settings == _SMALL
-    name = "recurrence.weight_hh_l0"
-    assert not torch.equal(now.state_dict()[name], six.state_dict()[name])
+def test_networks_learn_the_same_scenes_in_one_loop_and_are_heard(tmp_path: Path) -> None:
+    experiment = tmp_path / "short.toml"
+    scenes = "[scenes]\nfolds = [1]\nseconds = 1.0\nsynthetic_drones = 0.0\nsynthetic_machines = 0.0\narrays = 1\n"
+    network = "[network]\nwidth = 16\nblocks = 1\nhead = 16\nobject_width = 8\n"
+    experiment.write_text(f"batch = 2\nsteps = 9\n{network}{scenes}", encoding="utf-8")
+    run = ["lab", "compare", str(tmp_path / "run")]
+    options = ["--experiment", str(experiment), "--steps", "2", "--workers", "0"]
+    result = CliRunner().invoke(app, [*run, *CONTESTANTS, *options])
+    assert result.exit_code == 0, result.output
+    assert {path.stem for path in (tmp_path / "run").iterdir()} == set(CONTESTANTS)
+    assert load_accdoa(tmp_path / "run" / "accdoa.pt").settings == AccdoaSettings()
+    changed = {name: load_checkpoint(tmp_path / "run" / f"{name}.pt")[0].settings for name in list(CONTESTANTS)[:3]}
+    assert [settings.long_window for settings in changed.values()] == [True, False, True]
+    assert [settings.coi_rounds for settings in changed.values()] == [1, 1, 0]
 
     geometry = load_array("tetrahedron_4cm2")
-    heard = hear(at_array(hum(1.0), geometry, 30.0).astype(np.float32), geometry, AccdoaSystem(str(checkpoint)))
+    system = AccdoaSystem(str(tmp_path / "run" / "accdoa.pt"))
+    heard = hear(at_array(hum(1.0), geometry, 30.0).astype(np.float32), geometry, system)
     assert heard.target_score.shape == (10,)
     assert np.isfinite(heard.target_direction_deg).all()
-
-
-@pytest.mark.usefixtures("small_pack")
-def test_the_command_trains_the_whole_network_as_an_experiment_says(tmp_path: Path) -> None:
-    experiment = tmp_path / "short.toml"
-    scenes = "[scenes]\nfolds = [1]\nseconds = 1.0\nsynthetic_drones = 0.0\narrays = 1\n"
-    experiment.write_text(f"batch = 2\nfresh = 2\nsteps = 9\n{scenes}", encoding="utf-8")
-    options = ["--experiment", str(experiment), "--steps", "1", "--workers", "0"]
-    result = CliRunner().invoke(app, ["lab", "train-accdoa", str(tmp_path / "run"), *options])
-    assert result.exit_code == 0, result.output
-    assert "step 1/1 loss" in result.output
-    assert load_accdoa(tmp_path / "run" / "last.pt").settings == AccdoaSettings()
+    result = CliRunner().invoke(app, [*run, "edgy", *options])
+    assert result.exit_code != 0
+    assert "edgy: no such network" in str(result.exception) + result.output

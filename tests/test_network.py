@@ -69,7 +69,8 @@ def test_a_head_that_is_left_out_is_not_in_the_graph(network: DeepAsaEdge, tmp_p
 def test_without_the_chain_of_inference_the_first_heads_speak(features: npt.NDArray[np.float32]) -> None:
     torch.manual_seed(5)
     network = DeepAsaEdge(NetworkSettings(width=16, blocks=1, head=16, object_width=8))
-    torch.nn.init.normal_(network.refinements[0].head_correction.weight)
+    with torch.no_grad():
+        dict(network.named_parameters())["refinements.0.head_correction.weight"].normal_()
     whole = torch_outputs(network, features, [_LABELS])
     network.cut_chain(0)
     assert not any(name.startswith("coi") for name in network.initial_state())

@@ -1,5 +1,7 @@
 """Training scenes: drawn from the key alone, never from fold 5, and true to what they claim."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_shapes_and_ranges(batch: Batch) -> None:
     assert batch["sounds"].shape == (24, 20, len(SOUNDS))
     assert all(bool(torch.isfinite(values).all()) for values in batch.values())
     torch.testing.assert_close(batch["ratio_mask"].sum(dim=1), torch.ones(24, 100, BANDS), atol=1e-3, rtol=0.0)
-    assert set(batch["activity"].unique().tolist()) == {0.0, 1.0}
+    assert set(batch["activity"].flatten().tolist()) == {0.0, 1.0}
     there = batch["class_index"] >= 0
     assert not bool(batch["activity"][~there].any())
     length = batch["direction"][there].norm(dim=2)
@@ -82,7 +84,7 @@ def test_intensity_under_the_true_direct_mask_points_at_the_target(maker: SceneM
 def test_what_is_left_out_is_not_drawn() -> None:
     """A whole source can be kept for judging: of drones without the many small sources one recording remains."""
     some = SceneMaker(_SETTINGS, seed=1)
-    fewer = SceneMaker(SceneSettings(**{**_settings(), "without": ("omp33/", "tiiuae/")}), seed=1)
+    fewer = SceneMaker(replace(_SETTINGS, without=("omp33/", "tiiuae/")), seed=1)
     assert fewer._bank._samples.numel() < some._bank._samples.numel()
 
 
@@ -97,7 +99,3 @@ def test_a_gpu_makes_scenes_of_the_same_kind(batch: Batch) -> None:
     found = SceneMaker(_SETTINGS, seed=1, device="cuda").batch((3, 0), 240)
     for name in ("features", "ratio_mask", "activity"):
         torch.testing.assert_close(found[name].cpu().mean(), batch[name].mean(), atol=0.1, rtol=0.1)
-
-
-def _settings() -> dict[str, object]:
-    return {name: getattr(_SETTINGS, name) for name in SceneSettings.__slots__}

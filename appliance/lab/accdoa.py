@@ -220,7 +220,7 @@ def _direction(vector: npt.NDArray[np.float64], elevation_valid: bool) -> Direct
 
 @dataclass(frozen=True, slots=True)
 class AccdoaSystem:
-    """A checkpoint of `accdoa_train` as a `hear.System`."""
+    """A checkpoint of `paired` as a `hear.System`."""
 
     path: str
     """Of the checkpoint."""

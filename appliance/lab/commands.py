@@ -250,19 +250,20 @@ def train_full(
 
 
 @app.command()
-def train_accdoa(
-    folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
-    experiment: Annotated[str, typer.Option(help="Whose scenes, steps and rates: tiny, or a TOML file.")] = "tiny",
+def compare(
+    folder: Annotated[Path, typer.Argument(help="Where NAME.pt of each network goes.")],
+    names: Annotated[list[str], typer.Argument(help="edge, edge-short-window, edge-unchained, accdoa, steered_cnn.")],
+    experiment: Annotated[str, typer.Option(help="Whose scenes and rates: tiny, or a TOML file.")] = "tiny",
     steps: Annotated[int | None, typer.Option(help="Steps in all; empty: the experiment's.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes in all, instead of steps.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
-    threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
-    device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Where the networks learn: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train the baseline that other work uses, a multi-ACCDOA CRNN of the size of `tiny`, on the same scenes."""
-    from appliance.lab.accdoa_train import AccdoaTraining
-    from appliance.lab.accdoa_train import train_accdoa as run_training
+    """Train our network with and without its parts, and the baselines, on the same scenes in one loop."""
     from appliance.lab.experiment import load_experiment
+    from appliance.lab.paired import train_paired
 
-    settings = AccdoaTraining(training=load_experiment(experiment, {"steps": steps}))
+    settings = load_experiment(experiment, {"steps": steps, "minutes": minutes})
     log = partial(print, flush=True)
-    print(run_training(settings, folder, workers=workers, threads=threads, device=device, log=log))
+    for path in train_paired(settings, names, folder, workers=workers, device=device, log=log):
+        print(path)

@@ -51,7 +51,7 @@ def batches_from(settings: TrainSettings, step: int, device: str, workers: int) 
 
 def _made_ahead(batches: SceneBatches) -> Iterator[Batch]:
     """The same, each made on a stream of its own while the one before is learned from."""
-    stream, making = torch.cuda.Stream(), iter(batches)
+    stream, making = torch.cuda.Stream(), iter(batches)  # type: ignore[no-untyped-call]
 
     def make() -> tuple[Batch, torch.cuda.Event]:
         with torch.cuda.stream(stream):

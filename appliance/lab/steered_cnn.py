@@ -20,7 +20,7 @@ from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
 from appliance.lab.accdoa import ConvBlock
 from appliance.lab.baseline_files import fill, read_baseline
-from appliance.lab.network import CausalConv, State
+from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.steering import PEAKS, steered_level, strongest, strongest_target
 from appliance.types import Direction, FeatureFrame, Float32Array, SceneFrame, SceneObject

@@ -65,7 +65,7 @@ class Learner:
     def _taken(self, batch: Batch) -> torch.cuda.CUDAGraph:
         """The graph of one step on tensors that stay where they are; a few steps before make sure that all is there."""
         self._batch = {name: tensor.clone() for name, tensor in batch.items()}
-        aside = torch.cuda.Stream()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(3):
