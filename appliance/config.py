@@ -79,7 +79,7 @@ class CaptureSettings(Table):
 class ModelSettings(Table):
     """[model]: the network."""
 
-    file: str = "deepasa-edge-tiny-int8"
+    file: str = "deepasa-edge-small-int8"
     """Name of a shipped model or path of an .onnx file; its .meta.json lies beside it."""
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "cpu"
     """What runs it; `auto` times all that this ONNX Runtime has and takes the fastest that is right."""

@@ -346,7 +346,7 @@ def test_verify_tells_what_is_well_and_what_to_do_about_the_rest(
     assert found["user"] == "ok appliance"
     assert found["site"] == f"ok north/gate in {site}"
     assert found["array"] == "ok respeaker_usb_4mic, 4 microphones"
-    assert found["model"].startswith("ok deepasa-edge-tiny-int8, ")
+    assert found["model"].startswith("ok deepasa-edge-small-int8, ")
     assert found["event log"] == f"ok {tmp_path}/events.db"
     assert found["broker"] == f"ok 127.0.0.1:{closed_broker.port}"
     assert found["card"].startswith("FAIL NoSuchCard is not plugged in")

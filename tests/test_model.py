@@ -13,7 +13,7 @@ from appliance.model.meta import MODELS_DIR, file_sha256, find_model, load_meta,
 from appliance.model.scene import SceneModel
 from appliance.types import FeatureFrame
 
-_NAME = "deepasa-edge-tiny-int8"
+_NAME = "deepasa-edge-small-int8"
 
 
 def hops(count: int, seed: int = 0) -> list[FeatureFrame]:

@@ -11,7 +11,7 @@ from appliance.model.meta import find_model, load_meta
 from appliance.model.providers import disagreement, open_session, trials
 from appliance.model.scene import SceneModel
 
-_NAME = "deepasa-edge-tiny-int8"
+_NAME = "deepasa-edge-small-int8"
 
 
 def test_the_cpu_is_tried_and_timed() -> None:
@@ -46,5 +46,5 @@ def test_verify_names_every_shipped_model() -> None:
     command = "from appliance.cli.main import main; main()"
     done = subprocess.run([sys.executable, "-c", command, "model", "verify"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for name in ("deepasa-edge-tiny-int8", "deepasa-edge-tiny-fp32"):
+    for name in ("deepasa-edge-small-int8", "deepasa-edge-small-fp32"):
         assert name in done.stdout

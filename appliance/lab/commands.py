@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, expor
 
 app.add_typer(data, name="data")
 
-_SHIPPED = ("deepasa-edge-tiny-int8", "deepasa-edge-tiny-fp32")
+_SHIPPED = ("deepasa-edge-small-int8", "deepasa-edge-small-fp32")
 
 
 def _folds(text: str) -> tuple[int, ...]:
@@ -76,6 +76,12 @@ def export(
 @app.command()
 def tune(
     model: Annotated[str, typer.Argument(help="Name or path of an exported model.")],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Models that get the same: trained on fold 4 too, on which they would judge themselves too well."
+        ),
+    ] = None,
     minutes: Annotated[int, typer.Option(min=1, help="Length of each of the two parts without drones.")] = 30,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
@@ -84,7 +90,8 @@ def tune(
     from appliance.model.meta import find_model
 
     print("class            threshold  recall  false alarms/h")
-    tuned = tune_model(find_model(model), minutes=minutes, workers=workers)
+    others = [find_model(name) for name in also or ()]
+    tuned = tune_model(find_model(model), also=others, minutes=minutes, workers=workers)
     for label, (threshold, recall, per_hour) in tuned.classes.items():
         print(f"{label:16s} {threshold:9.2f} {recall:7.2f} {per_hour:15.1f}")
     if tuned.calibrated:
@@ -184,7 +191,7 @@ def render(
 
 @app.command()
 def separation(
-    model: Annotated[str, typer.Argument(help="Name or path of an exported model.")] = "deepasa-edge-tiny-int8",
+    model: Annotated[str, typer.Argument(help="Name or path of an exported model.")] = "deepasa-edge-small-int8",
     per_snr: Annotated[int, typer.Option(min=2, help="Scenes at each of 0, -5 and -10 dB.")] = 24,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:

@@ -63,7 +63,7 @@ def check(
 def judge(
     name: Annotated[str, typer.Argument(help="A name that `list` gives, of a set of scenes.")],
     folder: Annotated[Path | None, typer.Argument(help="Where it lies, if not where `where` says.")] = None,
-    model: Annotated[str, typer.Option(help="Name or path of an exported model.")] = "deepasa-edge-tiny-int8",
+    model: Annotated[str, typer.Option(help="Name or path of an exported model.")] = "deepasa-edge-small-int8",
 ) -> None:
     """Hear a set's scenes through the pipeline and print DCASE's scores over those of our classes that sound in them."""
     from appliance.errors import ConfigError
