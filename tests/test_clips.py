@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import MakeEvent
+from conftest import MakeEvent, fill
 from field_unit import FieldUnit
 from test_daemon import until
-from test_store_full_disk import fill, small_disk
 
 from appliance.audio.excerpt import AudioRing, encode, read_back, suffix_for
 from appliance.config import ClipSettings, RetentionSettings
@@ -36,8 +35,6 @@ from appliance.store.ladder import has_room_for_clips
 from appliance.store.repair import repair
 from appliance.store.retention import retain
 from appliance.types import AudioBlock, Clip, Event
-
-__all__ = ["small_disk"]
 
 RATE_HZ = 16_000
 UTC_NS = 1_790_000_000_000_000_000
