@@ -1,6 +1,8 @@
 """Fixtures that are things and not mocks."""
 
+import contextlib
 import dataclasses
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -69,3 +71,31 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def intensity_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real ONNX model with its meta file, made without training: see `intensity_model.py`."""
     return write_intensity_model(tmp_path_factory.mktemp("model") / "intensity.onnx")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, 64 MB; only root may mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64M,mode=0755", "appliance-test", str(disk)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip(f"a 64-MB file system cannot be mounted here ({mounted.stderr.strip()}); run the tests as root")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(disk: Path, name: str = "of_somebody_else") -> None:
+    """Write until there is no room, down to the last page."""
+    with (disk / name).open("ab", buffering=0) as file:
+        for size in (1_000_000, 4096):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import MakeEvent
+from conftest import MakeEvent, fill
 from field_unit import FieldUnit
 from test_daemon import until
-from test_store_full_disk import fill, small_disk
 
 from appliance.audio.excerpt import AudioRing, encode, read_back, suffix_for
 from appliance.config import ClipSettings, RetentionSettings
@@ -36,8 +35,6 @@ from appliance.store.ladder import has_room_for_clips
 from appliance.store.repair import repair
 from appliance.store.retention import retain
 from appliance.types import AudioBlock, Clip, Event
-
-__all__ = ["small_disk"]
 
 RATE_HZ = 16_000
 UTC_NS = 1_790_000_000_000_000_000
@@ -234,6 +231,7 @@ def test_a_disk_that_hangs_slows_nothing_and_memory_stays_bounded(
 ) -> None:
     """A write that does not return: here into a FIFO that nobody reads."""
     monkeypatch.setattr("appliance.daemon.recorder._MOST_BYTES", 4 * 1_000_000)
+    monkeypatch.setattr("appliance.daemon.recorder._SLOW_S", 0.5)
     desk = Desk(event_log)
     first, others = make_event(), [make_event() for _ in range(60)]
     folder = clips_folder(event_log.path)
@@ -251,11 +249,13 @@ def test_a_disk_that_hangs_slows_nothing_and_memory_stays_bounded(
         assert [len(desk.logged(event)) for event in [first, *others]] == [1] * 61
         refused = desk.logged(others[-1])[0]
         assert refused.clip_state == "failed"
+        until(lambda: "audio clips wait: the disk does not take them" in desk.recorder.faults)
         # The disk comes back: what waited is written, what was refused is known.
         with stuck.open("rb") as reader:
             reader.read()
         assert desk.settled(others[0]).state == "written"
         assert desk.settled(others[-1]).reason == "too many at once, or too slow a disk"
+        until(lambda: "audio clips wait: the disk does not take them" not in desk.recorder.faults)
     assert {path.name for path in folder.glob("*.flac")} >= {f"{others[0].event_id}.flac"}
 
 
@@ -263,7 +263,7 @@ def test_an_event_that_waits_in_memory_is_told_of_its_clip_once_it_is_committed(
     event_log: EventLog, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event log may be locked for longer than a clip takes to write."""
-    monkeypatch.setattr("appliance.daemon.recorder._SETTLE_AGAIN_S", 0.1)
+    monkeypatch.setattr("appliance.daemon.outcomes._AGAIN_S", 0.1)
     desk = Desk(event_log)
     held: list[Event] = []
 

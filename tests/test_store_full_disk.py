@@ -1,16 +1,13 @@
 """A file system of 64 MB that is full, for real: alerts still flow, nothing crashes, recovery needs no hand."""
 
-import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-from conftest import MakeEvent
+from conftest import MakeEvent, fill
 from mqtt import PATIENCE_S, Broker, Subscriber, wait_until
 
 from appliance.config import RetentionSettings
@@ -24,34 +21,6 @@ from appliance.types import Event
 
 MB = 1_000_000
 APPLIANCE = str(Path(sys.executable).with_name("appliance"))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, 64 MB; only root may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64M,mode=0755", "appliance-test", str(disk)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip(f"a 64-MB file system cannot be mounted here ({mounted.stderr.strip()}); run the tests as root")
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
-
-
-def fill(disk: Path, name: str = "of_somebody_else") -> None:
-    """Write until there is no room, down to the last page."""
-    with (disk / name).open("ab", buffering=0) as file:
-        for size in (MB, 4096):
-            with contextlib.suppress(OSError):
-                while file.write(bytes(size)) == size:
-                    pass
 
 
 def put_files(disk: Path, kind: str, count: int) -> None:

@@ -9,7 +9,8 @@ import soundfile
 
 from appliance.audio.excerpt import read_back
 from appliance.config import ClipSettings
-from appliance.daemon.recorder import Recorder, failed, written
+from appliance.daemon.outcomes import failed, written
+from appliance.daemon.recorder import Recorder
 from appliance.pipeline import EventSink
 from appliance.store.clips import ClipLog, clips_folder, remove_parts
 from appliance.types import Clip, Event

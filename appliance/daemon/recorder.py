@@ -14,11 +14,11 @@ from pathlib import Path
 
 import soundfile
 
-from appliance.audio.excerpt import AudioRing, Excerpt, encode, end_sample, suffix_for
+from appliance.audio.excerpt import AudioRing, encode, end_sample, suffix_for
 from appliance.audio.source import SAMPLE_RATE_HZ
 from appliance.config import ClipSettings
-from appliance.errors import StoreError
-from appliance.store.clips import ClipLog, clips_folder, write_whole
+from appliance.daemon.outcomes import Outcomes, failed, written
+from appliance.store.clips import clips_folder, write_whole
 from appliance.types import AudioBlock, Clip, Event
 
 _LOG = logging.getLogger(__name__)
@@ -27,11 +27,9 @@ _POLL_S = 0.5
 # Audio that never comes must not keep a clip from being written.
 _LATE_S = 2.0
 _FAREWELL_S = 8.0
+_SLOW_S = 10.0
 # Of all clips that are recorded and wait; the first is taken however large it is.
 _MOST_BYTES = 128 * 1024 * 1024
-_MOST_UNSETTLED = 256
-_SETTLE_AGAIN_S = 5.0
-_SETTLE_FOR_S = 600.0
 _BYTES_PER_SAMPLE = 4
 _NEARLY_FULL = "the disk is nearly full"
 
@@ -66,10 +64,10 @@ class Recorder:
         self._told: dict[str, Clip] = {}
         self._queue: deque[_Recording] = deque()
         self._held_bytes = 0
-        self._unsettled: deque[tuple[Clip, float]] = deque(maxlen=_MOST_UNSETTLED)
-        self._settle_due_s = 0.0
+        self._outcomes = Outcomes(log_path)
         self._room = True
         self._failure = ""
+        self._writing_since_s: float | None = None
         self._wake = threading.Event()
         self._stop = False
         self._thread = threading.Thread(target=self._work, name="clips", daemon=True)
@@ -99,8 +97,14 @@ class Recorder:
             return []
         if not self._thread.is_alive() and not self._stop:
             return ["no audio clips are kept: their thread has died; restart the sensor"]
-        full = [] if self._room else [f"no audio clips are kept: {_NEARLY_FULL}"]
-        return full + ([f"the latest audio clip was not kept: {self._failure}"] if self._failure else [])
+        since_s = self._writing_since_s
+        slow = since_s is not None and time.monotonic() - since_s > _SLOW_S
+        causes = {
+            f"no audio clips are kept: {_NEARLY_FULL}": not self._room,
+            "audio clips wait: the disk does not take them": slow,
+            f"the latest audio clip was not kept: {self._failure}": bool(self._failure),
+        }
+        return [text for text, holds in causes.items() if holds]
 
     def audio(self, block: AudioBlock) -> None:
         """Take in the next block."""
@@ -157,8 +161,7 @@ class Recorder:
         # One whose event has ended is not asked for any more.
         if clip.event_id in self._told:
             self._told[clip.event_id] = clip
-        self._unsettled.append((clip, time.monotonic()))
-        self._settle_due_s = 0.0
+        self._outcomes.add(clip)
         self._wake.set()
 
     def _work(self) -> None:
@@ -173,8 +176,10 @@ class Recorder:
                 waiting, stop = list(self._queue), self._stop
                 self._queue.clear()
             for recording in waiting:
+                self._writing_since_s = time.monotonic()
                 self._write(recording)
-            self._settle()
+            self._writing_since_s = None
+            self._outcomes.tell()
             if stop:
                 return
 
@@ -205,44 +210,6 @@ class Recorder:
         folder.mkdir(mode=0o750, exist_ok=True)
         write_whole(folder / clip.name, excerpt.data)
         return written(clip, excerpt)
-
-    def _settle(self) -> None:
-        """Tell the event log. An event that waits in memory is not there yet, so what it does not know is told again."""
-        with self._lock:
-            if not self._unsettled or time.monotonic() < self._settle_due_s:
-                return
-            waiting = [*self._unsettled]
-            self._unsettled.clear()
-            self._settle_due_s = time.monotonic() + _SETTLE_AGAIN_S
-        try:
-            with ClipLog(self._log_path) as log:
-                while waiting:
-                    clip, since_s = waiting[0]
-                    if not log.settle(clip) and time.monotonic() - since_s < _SETTLE_FOR_S:
-                        break
-                    del waiting[0]
-        except StoreError as error:
-            _LOG.warning("clips: %s", error)
-        with self._lock:
-            self._unsettled.extendleft(reversed(waiting))
-
-
-def failed(clip: Clip, why: str) -> Clip:
-    """What can be said of a clip that never comes."""
-    return dataclasses.replace(clip, state="failed", reason=why)
-
-
-def written(clip: Clip, excerpt: Excerpt) -> Clip:
-    """What can be said of a clip whose file is in its place."""
-    return dataclasses.replace(
-        clip,
-        state="written",
-        start_utc_ns=excerpt.start_utc_ns,
-        seconds=excerpt.seconds,
-        size_bytes=len(excerpt.data),
-        sha256=excerpt.sha256,
-        gaps=excerpt.gaps,
-    )
 
 
 def bits_for(sample_format: str) -> int:
