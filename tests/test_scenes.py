@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from appliance.dsp.features import BANDS, FEATURES
+from appliance.dsp.features import BANDS, FEATURES, INTENSITY
+from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.lab.pack import CLASSES, SOUNDS, load_clips
+from appliance.lab.scene_batches import heard_otherwise
+from appliance.lab.scene_dice import Dice
 from appliance.lab.scenes import TARGETS, Batch, SceneMaker, SceneSettings
 
 _SETTINGS = SceneSettings(folds=(4,), arrays=3, seconds=2.0, synthetic_drones=0.0, synthetic_machines=0.0)
@@ -99,3 +102,20 @@ def test_a_gpu_makes_scenes_of_the_same_kind(batch: Batch) -> None:
     found = SceneMaker(_SETTINGS, seed=1, device="cuda").batch((3, 0), 240)
     for name in ("features", "ratio_mask", "activity"):
         torch.testing.assert_close(found[name].cpu().mean(), batch[name].mean(), atol=0.1, rtol=0.1)
+
+
+def test_what_is_heard_again_is_turned_and_coloured_and_still_true(maker: SceneMaker) -> None:
+    """Data echoing: other features, the same labels, and the intensity still points at the target."""
+    batch = maker.batch((8, 1), 12, 0.0)
+    again = heard_otherwise(batch, Dice((1,), maker.device))
+    torch.testing.assert_close(again["ratio_mask"], batch["ratio_mask"])
+    assert (again["features"] - batch["features"])[:, 0].abs().mean() > 0.05
+    there = batch["class_index"] >= 0
+    before, after = batch["direction"][there], again["direction"][there]
+    assert (before - after).abs().mean() > 0.1
+    torch.testing.assert_close(after.norm(dim=2), before.norm(dim=2))
+    flow, turned = (
+        torch.einsum("njlx,nxlb->njlb", one["direction"], one["features"][:, INTENSITY, ::HOPS_PER_LABEL])
+        for one in (batch, again)
+    )
+    torch.testing.assert_close(turned, flow, atol=1e-4, rtol=0.0)

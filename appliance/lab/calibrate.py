@@ -55,6 +55,6 @@ def calibrated(
 
 def _least_threshold(scores: Sequence[float]) -> float:
     hours = len(scores) * WINDOW_S / 3600.0
-    allowed = min(int(FALSE_ALARMS_PER_HOUR["alert"] * hours), len(scores) - 1)
+    allowed = min(int(FALSE_ALARMS_PER_HOUR * hours), len(scores) - 1)
     highest_refused = float(np.sort(scores)[::-1][allowed])
     return math.nextafter(highest_refused, math.inf)

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from appliance.events import DEFAULT_POLICIES
 from appliance.lab.calibration_fit import fit_calibration, fit_sigma_factor, held_out_calibration_error
 from appliance.lab.pack import CLASSES
 from appliance.lab.perimeter import perimeter_suite
@@ -25,7 +24,7 @@ from appliance.lab.systems import onnx_systems
 from appliance.lab.workers import each
 
 TUNING_FOLDS = (4,)
-FALSE_ALARMS_PER_HOUR = {"alert": 1.0, "detection": 4.0}
+FALSE_ALARMS_PER_HOUR = 4.0
 """Of one class, in audio that holds a loud sound of another kind every few seconds; a real site is far quieter."""
 _LOWEST, _HIGHEST = 0.35, 0.95
 
@@ -48,25 +47,24 @@ class Tuned:
     """… as that much of the errors lay within one of them before."""
 
 
-def least_threshold(false_alarms: Sequence[float], hours: float, per_hour: float) -> float:
-    """The lowest threshold at which a class gives no more false alarms than `per_hour`, within sensible limits.
+def least_threshold(false_alarms: Sequence[float], hours: float) -> float:
+    """The lowest threshold at which a class gives no more than `FALSE_ALARMS_PER_HOUR`, within sensible limits.
 
     What it costs in recall has no say: fold 4 holds eight drones, and six of them come from one afternoon.
     """
     candidates = np.arange(_LOWEST, _HIGHEST, 0.01)
     rate = np.array([np.sum(np.asarray(false_alarms) >= t) for t in candidates]) / hours
-    rare = candidates[rate <= per_hour]
+    rare = candidates[rate <= FALSE_ALARMS_PER_HOUR]
     return round(float(rare.min()) if len(rare) else _HIGHEST, 2)
 
 
 def thresholds(scenes: Sequence[Reached]) -> dict[str, float]:
     """Class → threshold, from what the tracks of all scenes reached."""
     hours = sum(scene.seconds for scene in scenes) / 3600.0
-    chosen = {}
-    for label in CLASSES:
-        false_alarms = [score for scene in scenes for score in scene.false_alarms.get(label, [])]
-        chosen[label] = least_threshold(false_alarms, hours, FALSE_ALARMS_PER_HOUR[DEFAULT_POLICIES[label].severity])
-    return chosen
+    return {
+        label: least_threshold([score for scene in scenes for score in scene.false_alarms.get(label, [])], hours)
+        for label in CLASSES
+    }
 
 
 def tuning_scenes(seed: int = 4711, *, minutes: int = 30) -> list[Recipe]:
