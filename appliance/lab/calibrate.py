@@ -31,9 +31,9 @@ class QuietScene:
 
 def quiet_scene(trained: Sequence[TrainedBaseline], recipe: Recipe) -> QuietScene:
     """Let every baseline hear a scene without drones."""
-    samples, geometry = render(recipe).samples, recipe.geometry()
-    trials = {name: trial_scores(BaselineSystem(name).scores(samples, geometry)).tolist() for name in DETECTORS}
-    return QuietScene(trials, {system.name: reached(system, recipe) for system in trained})
+    scene, geometry = render(recipe), recipe.geometry()
+    trials = {name: trial_scores(BaselineSystem(name).scores(scene.samples, geometry)).tolist() for name in DETECTORS}
+    return QuietScene(trials, {system.name: reached(system, recipe, scene) for system in trained})
 
 
 def calibrated(

@@ -64,9 +64,9 @@ class Suite:
 FULL = Suite("perimeter", {}, calibration_minutes=20, separation_per_snr=24)
 QUICK = Suite(
     "perimeter quick",
-    {"per_snr": 6, "per_distance": 2, "per_class": 2, "overlaps": 8, "minutes": 5, "per_fault": 1},
-    calibration_minutes=4,
-    separation_per_snr=8,
+    {"per_snr": 6, "per_distance": 2, "per_class": 2, "overlaps": 8, "minutes": 4, "per_fault": 1},
+    calibration_minutes=3,
+    separation_per_snr=4,
 )
 
 

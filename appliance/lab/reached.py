@@ -17,7 +17,7 @@ from appliance.lab.confirmation import confirmed_score
 from appliance.lab.hear import System, hear
 from appliance.lab.judged import GRACE_S, MAX_ERROR_DEG, source_errors, track_pointing
 from appliance.lab.recipe import Recipe
-from appliance.lab.render import SourceTruth, render
+from appliance.lab.render import RenderedScene, SourceTruth, render
 from appliance.model.scene import SceneModel
 from appliance.pipeline import Moment
 from appliance.types import Event
@@ -76,9 +76,9 @@ class _Tracks:
         """Events are of no interest here."""
 
 
-def reached(system: System, recipe: Recipe) -> Reached:
-    """Let a system hear a scene, and hold its tracks against the truth."""
-    scene, geometry = render(recipe), load_array(recipe.array)
+def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) -> Reached:
+    """Let a system hear a scene, rendered if it is not yet, and hold its tracks against the truth."""
+    scene, geometry = render(recipe) if scene is None else scene, load_array(recipe.array)
     tracks = _Tracks()
     heard = hear(scene.samples, geometry, system, [tracks])
     _, model = system.stages(geometry)
