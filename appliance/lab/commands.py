@@ -113,6 +113,7 @@ def evaluate(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")] = Path("runs/report"),
     quick: Annotated[bool, typer.Option("--quick", help="A part of the suite: within 5 minutes on 2 cores.")] = False,
+    share: Annotated[float, typer.Option(min=0.01, max=1.0, help="This much of the whole suite instead of all.")] = 1.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
     """Judge models and baselines on the perimeter benchmark (fold 5); the scores go into the models' meta files too."""
@@ -124,7 +125,8 @@ def evaluate(
     from appliance.model.meta import find_model
 
     paths = [find_model(model) for model in models or _SHIPPED]
-    report = judge_models(paths, QUICK if quick else FULL, workers=workers, log=lambda line: print(line, flush=True))
+    whole = FULL if share == 1.0 else FULL.scaled(share)
+    report = judge_models(paths, QUICK if quick else whole, workers=workers, log=lambda line: print(line, flush=True))
     files = write_report(report, out)
     keep_scores(paths, report)
     Console().print(summary_table(report))

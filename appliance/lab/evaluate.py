@@ -61,7 +61,19 @@ class Suite:
         return list(perimeter_suite(self.seed + 1, folds=CALIBRATION_FOLDS, minutes=minutes, **nothing))
 
 
-FULL = Suite("perimeter", {}, calibration_minutes=20, separation_per_snr=24)
+    def scaled(self, share: float) -> "Suite":
+        """This share of every part, at least one scene of each."""
+        sizes = {name: max(1, round(share * size)) for name, size in self.sizes.items()}
+        minutes, each_snr = (max(2, round(share * size)) for size in (self.calibration_minutes, self.separation_per_snr))
+        return Suite(f"{self.name}, {share:.0%} of it", sizes, minutes, each_snr, self.seed)
+
+
+FULL = Suite(
+    "perimeter",
+    {"per_snr": 24, "per_distance": 12, "per_class": 10, "overlaps": 36, "minutes": 60, "per_fault": 12},
+    calibration_minutes=20,
+    separation_per_snr=24,
+)
 QUICK = Suite(
     "perimeter quick",
     {"per_snr": 6, "per_distance": 2, "per_class": 2, "overlaps": 8, "minutes": 4, "per_fault": 1},
