@@ -59,7 +59,7 @@ RECIPE = Recipe(
     sensors=Sensors(full_scale_db_spl=105.0),
     sources=(
         _source(
-            f"drone/{_THESIS}__DRONE-001.flac",
+            f"drone/{_THESIS}__DRONE-003.flac",
             "drone",
             6.0,
             32.0,
@@ -70,16 +70,7 @@ RECIPE = Recipe(
             3.0,
         ),
         _source(f"dog/{_ESC50}-5-203128-B-0.flac", "dog", 1.0, 4.0, 14.0, (120.0,), (-3.0,), 30.0),
-        _source(
-            "speech/dscripka-openWakeWord__cc74f8d92a4e25b0e917db3-16000-mono-16bit.flac",
-            "speech",
-            20.0,
-            2.2,
-            16.0,
-            (150.0,),
-            (0.0,),
-            15.0,
-        ),
+        _source(f"glass_break/{_ESC50}-5-221528-A-39.flac", "glass_break", 38.4, 2.0, 16.0, (60.0,), (0.0,), 15.0),
         _source(
             f"explosion_fireworks/{_ESC50}-3-119120-D-48.flac", "explosion", 40.5, 3.0, 16.0, (-150.0,), (5.0,), 80.0
         ),
