@@ -2,19 +2,19 @@
 
 import numpy as np
 
-from appliance.config import ClassPolicy
 from appliance.lab.baselines import BaselineSystem
+from appliance.lab.confirmation import confirmed_score
 from appliance.lab.perimeter import perimeter_suite
+from appliance.lab.reached import Reached, reached
 from appliance.lab.recipe import Recipe
-from appliance.lab.tune import Reached, _kth_of_n, least_threshold, reached, thresholds
+from appliance.lab.tune import least_threshold, thresholds
 
 
 def test_a_track_reaches_what_k_of_n_frames_reach() -> None:
-    policy = ClassPolicy(confirm_frames=2, window_frames=3)
-    assert _kth_of_n(np.array([0.1, 0.9, 0.2, 0.8, 0.1], np.float32), policy) == np.float32(0.8)
-    assert _kth_of_n(np.array([0.9, 0.1, 0.1, 0.8], np.float32), policy) == np.float32(0.1)
-    assert _kth_of_n(np.array([0.7, 0.6], np.float32), policy) == np.float32(0.6)  # a short track has its first frames
-    assert _kth_of_n(np.array([0.7], np.float32), policy) == 0.0
+    assert confirmed_score(np.array([0.1, 0.9, 0.2, 0.8, 0.1]), 2, 3) == 0.8
+    assert confirmed_score(np.array([0.9, 0.1, 0.1, 0.8]), 2, 3) == 0.1
+    assert confirmed_score(np.array([0.7, 0.6]), 2, 3) == 0.6  # a short track has its first frames
+    assert confirmed_score(np.array([0.7]), 2, 3) == confirmed_score(np.zeros(0), 2, 3) == -np.inf
 
 
 def test_the_threshold_is_the_lowest_that_keeps_false_alarms_rare() -> None:
@@ -37,3 +37,6 @@ def test_a_drone_heard_where_it_is_is_a_hit_and_its_track_no_false_alarm() -> No
     outcome = reached(BaselineSystem("srp-energy", -100.0), recipe)  # a detector that is always sure of a drone
     assert len(outcome.hits["drone"]) == 1
     assert outcome.hits["drone"][0] > 0.9
+    assert [claim.right for claim in outcome.claims if claim.scores.max() > 0.9] == [True]
+    assert len(outcome.errors) > 50
+    assert all(sigma_deg > 0.0 for _, sigma_deg in outcome.errors)

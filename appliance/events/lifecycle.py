@@ -8,7 +8,7 @@ from appliance.types import Event, Track
 
 _HEARTBEAT_S = 10.0
 _MOVED_DEG = 5.0
-_CONFIDENCE_STEP = 0.15
+_SCORE_STEP = 0.15
 _SILENCE_S = 0.5
 
 Verdict = Literal["continue", "update", "end"]
@@ -17,27 +17,28 @@ Verdict = Literal["continue", "update", "end"]
 class OpenEvent:
     """An event that has been announced and not ended. It keeps its class for life."""
 
-    def __init__(self, class_index: int, policy: ClassPolicy, announced: Event) -> None:
+    def __init__(self, class_index: int, policy: ClassPolicy, announced: Event, score: float) -> None:
         self.class_index = class_index
         self.latest = announced
         """What was announced last."""
-        self.peak_confidence = announced.confidence
-        """Highest confidence so far; the end carries it, as what is left of the sound then says nothing."""
+        self.peak_score = score
+        """Highest score so far; the end is as sure as that, as what is left of the sound then says nothing."""
+        self._announced_score = score
         self._policy = policy
         self._quiet_s = 0.0
         self._silent_s = 0.0
         self._heard_again = False
         self._since_announced_s = 0.0
 
-    def announced(self, event: Event) -> None:
-        """Note that `event` went out."""
-        self.latest = event
+    def announced(self, event: Event, score: float) -> None:
+        """Note that `event` went out, at this score."""
+        self.latest, self._announced_score = event, score
         self._since_announced_s, self._heard_again = 0.0, False
 
     def follow(self, track: Track, bearing_true_deg: float, elapsed_s: float) -> Verdict:
         """What the frame makes of the event. Time is passed in, so that steps of UTC do not end or flood events."""
-        confidence = float(track.class_probs[self.class_index])
-        self.peak_confidence = max(self.peak_confidence, confidence)
+        score = float(track.class_probs[self.class_index])
+        self.peak_score = max(self.peak_score, score)
         self._since_announced_s += elapsed_s
         released = self.released(track)
         self._quiet_s = self._quiet_s + elapsed_s if released else 0.0
@@ -52,7 +53,7 @@ class OpenEvent:
         material = (
             self._heard_again
             or moved_deg >= _MOVED_DEG
-            or abs(confidence - self.latest.confidence) >= _CONFIDENCE_STEP
+            or abs(score - self._announced_score) >= _SCORE_STEP
             or self._since_announced_s >= _HEARTBEAT_S
         )
         # What no longer supports the event may end it soon, but is nothing to tell an operator as the event's state.

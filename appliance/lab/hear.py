@@ -8,11 +8,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from appliance.config import SiteSettings
+from appliance.config import MountSettings, SiteSettings
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import EventPolicy, policies_for, seeded_ulids
 from appliance.geometry import ArrayGeometry
 from appliance.lab.sensors import LABEL_SAMPLES
+from appliance.model.scene import SceneModel
 from appliance.pipeline import Extractor, Model, Moment, Observer, run
 from appliance.tracking import Tracker
 from appliance.types import AudioBlock, Event, Float32Array
@@ -164,8 +165,10 @@ def hear(
     gaps: Sequence[tuple[int, int]] = (),
 ) -> HeardScene:
     """Run the pipeline of the field on samples (mics, n) with the settings that a unit has by default."""
-    settings = SiteSettings()
+    # A simulated array looks exactly where its recipe says.
+    settings = SiteSettings(mount=MountSettings(heading_sigma_deg=0.0))
     extractor, model = system.stages(geometry)
+    network = model if isinstance(model, SceneModel) else None
     policy = EventPolicy(
         model.classes,
         policies_for(model.classes, model.thresholds, settings.policy),
@@ -173,10 +176,12 @@ def hear(
         mount=settings.mount,
         ulids=seeded_ulids(b"judge"),
         clock=lambda: "replay",
+        calibration=network.calibration if network else None,
     )
+    tracker = Tracker(settings.tracking, sigma_factor=network.doa_sigma_factor if network else 1.0)
     collector = _Collector(model.classes)
     source = MemorySource(samples, gaps)
-    run(source, extractor, model, Tracker(settings.tracking), policy, collector, [collector, *observers])
+    run(source, extractor, model, tracker, policy, collector, [collector, *observers])
     frames = max(collector.target, default=-1) + 1
     score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
     for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():

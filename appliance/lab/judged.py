@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.lab.confirmation import confirmed_score
 from appliance.lab.dcase_csv import SeldRow, frames_of_sources
 from appliance.lab.event_metrics import EventMatches, found_events, match_events, true_events
 from appliance.lab.hear import TARGET, HeardFrame, HeardScene
@@ -87,7 +88,7 @@ def judge_scene(recipe: Recipe, sources: Sequence[SourceTruth], heard: HeardScen
         confused=match(any_class=True),
         followed=follow_tracks(reference, tracks, azimuth_only=planar),
         seld=count_seld(reference, tracks, len(CLASSES), azimuth_only=planar),
-        tracked=_errors(sources, _drone_tracks(heard.frames), planar),
+        tracked=_errors(sources, track_pointing(heard.frames), planar),
         untracked=_errors(sources, _best_slots(heard), planar),
         drone_sounds=any(event.label == TARGET for event in true),
         drone_scores=trial_scores(heard.target_score),
@@ -98,14 +99,7 @@ def trial_scores(frame_scores: Floats) -> Floats:
     """Scores of label frames (n,) → of trials (⌈n / trial⌉,): the most that 8 frames of any 15 within it reach."""
     length = round(WINDOW_S * SAMPLE_RATE_HZ / LABEL_SAMPLES)
     trials = [frame_scores[at : at + length] for at in range(0, max(len(frame_scores), 1), length)]
-    return np.array([_confirmed(trial) for trial in trials])
-
-
-def _confirmed(scores: Floats) -> float:
-    if len(scores) < CONFIRM_OF:
-        return -np.inf
-    windows = np.lib.stride_tricks.sliding_window_view(scores, CONFIRM_OF)
-    return float(np.sort(windows, axis=1)[:, CONFIRM_OF - CONFIRM_FRAMES].max())
+    return np.array([confirmed_score(trial, CONFIRM_FRAMES, CONFIRM_OF) for trial in trials])
 
 
 def track_rows(frames: Sequence[HeardFrame]) -> dict[int, list[SeldRow]]:
@@ -118,21 +112,22 @@ def track_rows(frames: Sequence[HeardFrame]) -> dict[int, list[SeldRow]]:
     return rows
 
 
-_Pointing = dict[int, list[tuple[float, float, float]]]
+Pointing = dict[int, list[tuple[float, float, float]]]
 """Label frame → (azimuth, elevation, sigma) of each candidate."""
 
 
-def _drone_tracks(frames: Sequence[HeardFrame]) -> _Pointing:
-    pointing: _Pointing = {}
+def track_pointing(frames: Sequence[HeardFrame], label: str = TARGET) -> Pointing:
+    """Where the confirmed tracks of a class point."""
+    pointing: Pointing = {}
     for heard in frames:
-        if heard.label == TARGET:
+        if heard.label == label:
             # A degree on the sphere is more of an azimuth the higher the source.
             sigma_deg = heard.sigma_deg / max(math.cos(math.radians(heard.elevation_deg)), 1e-3)
             pointing.setdefault(heard.frame, []).append((heard.azimuth_deg, heard.elevation_deg, sigma_deg))
     return pointing
 
 
-def _best_slots(heard: HeardScene) -> _Pointing:
+def _best_slots(heard: HeardScene) -> Pointing:
     return {
         frame: [(azimuth, elevation, np.nan)]
         for frame, (azimuth, elevation) in enumerate(heard.target_direction_deg)
@@ -140,14 +135,13 @@ def _best_slots(heard: HeardScene) -> _Pointing:
     }
 
 
-def _errors(sources: Sequence[SourceTruth], pointing: _Pointing, planar: bool) -> DirectionErrors:
-    rows = [row for source in sources if source.label == TARGET for row in _source_errors(source, pointing, planar)]
+def _errors(sources: Sequence[SourceTruth], pointing: Pointing, planar: bool) -> DirectionErrors:
+    rows = [row for source in sources if source.label == TARGET for row in source_errors(source, pointing, planar)]
     return DirectionErrors(*np.array(rows, np.float64).reshape(-1, 4).T)
 
 
-def _source_errors(
-    source: SourceTruth, pointing: _Pointing, planar: bool
-) -> Iterator[tuple[float, float, float, float]]:
+def source_errors(source: SourceTruth, pointing: Pointing, planar: bool) -> Iterator[tuple[float, float, float, float]]:
+    """A row of `DirectionErrors` for each frame in which the source sounds and anything points: of what is nearest to it."""
     for frame in np.flatnonzero(source.active).tolist():
         azimuth_deg, elevation_deg = float(source.azimuth_deg[frame]), float(source.elevation_deg[frame])
         candidates = []

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.dsp.features import BANDS, FEATURE_NAMES
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, WINDOW_SAMPLES
@@ -36,6 +36,10 @@ class ModelMeta(BaseModel):
     """Name → shape of each state tensor; the graph returns it as `next_<name>`."""
     thresholds: dict[str, float] = {}
     """Class → probability from which it counts as heard, tuned for these weights (`appliance lab tune`)."""
+    calibration: dict[str, tuple[float, float]] = {}
+    """Class → (slope, offset) that make a probability of its score (`events.confidence`); a missing one says its score."""
+    doa_sigma_factor: float = Field(default=1.0, gt=0.0)
+    """What a track's sigma is multiplied by, so that one of it holds the truth in 68 % (`tracking.target`)."""
     training: dict[str, Any] = {}
     scores: dict[str, Any] = {}
 

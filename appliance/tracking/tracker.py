@@ -15,8 +15,10 @@ _TOGETHER_S = 1.0
 class Tracker:
     """Gives identity to what the network's slots report. State: the living targets; see `reset`."""
 
-    def __init__(self, settings: TrackingSettings) -> None:
+    def __init__(self, settings: TrackingSettings, *, sigma_factor: float = 1.0) -> None:
+        """`sigma_factor` is the model's correction of the sigmas that tracks state; what is tracked does not depend on it."""
         self._settings = settings
+        self._sigma_factor = sigma_factor
         self._ids = itertools.count(1)
         self._targets: list[Target] = []
         self._together_s: dict[tuple[int, int], float] = {}
@@ -24,7 +26,7 @@ class Tracker:
 
     def reset(self) -> list[Track]:
         """Give every track up; returns them once more, as deleted. Identities are not used again."""
-        gone = [target.track(deleted=True) for target in self._targets]
+        gone = [target.track(deleted=True, sigma_factor=self._sigma_factor) for target in self._targets]
         self._targets, self._together_s, self._utc_ns = [], {}, None
         return gone
 
@@ -50,7 +52,7 @@ class Tracker:
             if column not in taken
         ]
         gone = self._merge_twins(elapsed_s) | {target for target in self._targets if target.expired}
-        tracks = [target.track(deleted=target in gone) for target in self._targets]
+        tracks = [target.track(deleted=target in gone, sigma_factor=self._sigma_factor) for target in self._targets]
         self._targets = [target for target in self._targets if target not in gone]
         return tracks
 

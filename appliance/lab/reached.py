@@ -1,0 +1,133 @@
+"""What a system's tracks made of a scene whose truth is known: how far each came, how sure it was, where it pointed.
+
+All that `lab.tune` sets is set from this, so that each scene is rendered and heard once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.angles import arc_distance_deg, wrap_azimuth_deg
+from appliance.config import ClassPolicy
+from appliance.events import DEFAULT_POLICIES
+from appliance.geometry import load_array
+from appliance.lab.confirmation import confirmed_score
+from appliance.lab.hear import System, hear
+from appliance.lab.judged import GRACE_S, MAX_ERROR_DEG, source_errors, track_pointing
+from appliance.lab.recipe import Recipe
+from appliance.lab.render import SourceTruth, render
+from appliance.model.scene import SceneModel
+from appliance.pipeline import Moment
+from appliance.types import Event
+
+LEAST_CLAIM = 0.3
+"""What a track shows below this is never said to anybody: the policies' release."""
+_FRAME_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Claim:
+    """A track that came far enough to be announced as a class, at a low enough threshold."""
+
+    label: str
+    """The class."""
+    right: bool
+    """A source of the class is there."""
+    scores: npt.NDArray[np.float32]
+    """(n,) its class scores in the frames that brought a detection and reach `LEAST_CLAIM`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far the tracks of one scene came, per class."""
+
+    seconds: float
+    """Length of the scene."""
+    hits: dict[str, list[float]] = field(default_factory=dict)
+    """Class → for each of its sources, the highest threshold at which it is announced; 0 where never."""
+    false_alarms: dict[str, list[float]] = field(default_factory=dict)
+    """Class → for each track that is no source of it, the highest threshold at which it is announced."""
+    claims: list[Claim] = field(default_factory=list)
+    """What the tracks said, right or wrong."""
+    errors: list[tuple[float, float]] = field(default_factory=list)
+    """(|error|, sigma) of azimuth in degrees, for each frame in which a source sounds and a track of its class points;
+    sigma is what the tracker says when nothing corrects it."""
+
+
+class _Tracks:
+    """An observer that keeps every track's class scores and directions."""
+
+    def __init__(self) -> None:
+        self.scores: dict[int, list[npt.NDArray[np.float32]]] = {}
+        self.places: dict[int, list[tuple[int, float, float]]] = {}
+
+    def frame(self, moment: Moment) -> None:
+        """Keep what is heard in this frame; a coasting track shows nothing."""
+        for track in moment.tracks:
+            scores = track.class_probs if track.updated else np.zeros_like(track.class_probs)
+            self.scores.setdefault(track.track_id, []).append(scores)
+            if track.updated:
+                place = (moment.scene.frame_index, track.doa.azimuth_deg, track.doa.elevation_deg)
+                self.places.setdefault(track.track_id, []).append(place)
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """Events are of no interest here."""
+
+
+def reached(system: System, recipe: Recipe) -> Reached:
+    """Let a system hear a scene, and hold its tracks against the truth."""
+    scene, geometry = render(recipe), load_array(recipe.array)
+    tracks = _Tracks()
+    heard = hear(scene.samples, geometry, system, [tracks])
+    _, model = system.stages(geometry)
+    factor = model.doa_sigma_factor if isinstance(model, SceneModel) else 1.0
+    outcome = Reached(recipe.seconds)
+    for source in scene.sources:
+        errors = source_errors(source, track_pointing(heard.frames, source.label), geometry.is_planar)
+        outcome.errors.extend((abs(off_deg), sigma_deg / factor) for _, off_deg, sigma_deg, _ in errors)
+    for index, label in enumerate(model.classes):
+        policy = DEFAULT_POLICIES.get(label, ClassPolicy())
+        best = [0.0 for source in scene.sources if source.label == label]
+        for track_id, frames in tracks.scores.items():
+            scores = np.array([frame[index] for frame in frames])
+            score = confirmed_score(scores, policy.confirm_frames, policy.window_frames)
+            if score <= 0.0:
+                continue
+            owner = _owner(scene.sources, label, tracks.places[track_id], geometry.is_planar)
+            if owner is not None:
+                best[owner] = max(best[owner], score)
+            else:
+                outcome.false_alarms.setdefault(label, []).append(score)
+            if score >= LEAST_CLAIM:
+                outcome.claims.append(Claim(label, owner is not None, scores[scores >= LEAST_CLAIM]))
+        if best:
+            outcome.hits[label] = best
+    return outcome
+
+
+def _owner(
+    sources: Sequence[SourceTruth], label: str, places: Sequence[tuple[int, float, float]], planar: bool
+) -> int | None:
+    """Which of the sources of this class (counted among them) the track is near for at least half of its frames."""
+    grace = round(GRACE_S / _FRAME_S)
+    for number, source in enumerate(source for source in sources if source.label == label):
+        active = np.flatnonzero(source.active)
+        if not len(active):
+            continue
+        near = 0
+        for frame, azimuth_deg, elevation_deg in places:
+            nearest = int(active[np.argmin(np.abs(active - frame))])
+            if abs(nearest - frame) > grace:
+                continue
+            true_azimuth, true_elevation = float(source.azimuth_deg[nearest]), float(source.elevation_deg[nearest])
+            error_deg = (
+                abs(wrap_azimuth_deg(azimuth_deg - true_azimuth))
+                if planar
+                else arc_distance_deg(azimuth_deg, elevation_deg, true_azimuth, true_elevation)
+            )
+            near += error_deg <= MAX_ERROR_DEG
+        if 2 * near >= len(places):
+            return number
+    return None
