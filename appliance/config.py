@@ -163,6 +163,17 @@ class RetentionSettings(Table):
     """Disk held back for alerts (at most a tenth of it), half of it inside the event log; below that half detections go too."""
 
 
+class NoveltySettings(Table):
+    """[novelty]: sounds that this site does not normally make."""
+
+    enabled: bool = False
+    """Learn what the site sounds like, and raise events of class anomaly for what is unlike it."""
+    learning_hours: float = Field(default=4.0, ge=0.1, le=24.0 * 14)
+    """Nothing is an anomaly before so much has been heard in which no event was open."""
+    false_per_day: float = Field(default=1.0, gt=0.0, le=1000.0)
+    """How often a day the site's own sounds may be as strange as what raises an anomaly, by what was learned of them."""
+
+
 class MqttSettings(Table):
     """[mqtt]: the broker."""
 
@@ -246,6 +257,7 @@ class SiteSettings(Table):
     """Per class; a class that is not named here keeps `events.policy.DEFAULT_POLICIES`."""
     store: StoreSettings = StoreSettings()
     retention: RetentionSettings = RetentionSettings()
+    novelty: NoveltySettings = NoveltySettings()
     mqtt: MqttSettings = MqttSettings()
     commands: CommandSettings = CommandSettings()
     metrics: MetricsSettings = MetricsSettings()

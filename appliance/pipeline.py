@@ -12,7 +12,7 @@ from appliance.audio.source import AudioSource
 from appliance.errors import DeviceError, RecordingError
 from appliance.events import EventPolicy
 from appliance.tracking import Tracker
-from appliance.types import AudioBlock, Event, FeatureFrame, Float32Array, SceneFrame, Track
+from appliance.types import ANOMALY, AudioBlock, Event, FeatureFrame, Float32Array, SceneFrame, Strangeness, Track
 
 _SILENCE_DBFS = -120.0
 
@@ -39,6 +39,16 @@ class Model(Protocol):
 
     def reset(self) -> None:
         """Forget what was heard."""
+
+
+class Novelty(Protocol):
+    """`novelty.listener.NoveltyListener`."""
+
+    def judge(self, hops: Sequence[FeatureFrame], scene: SceneFrame) -> Strangeness | None:
+        """How strange is what was heard lately; None where that cannot be said."""
+
+    def learn(self, scene: SceneFrame, *, named: bool, strange: bool) -> None:
+        """Learn from the frame that was judged last, given which events are open."""
 
 
 class EventSink(Protocol):
@@ -102,13 +112,15 @@ def run(
     policy: EventPolicy,
     sink: EventSink,
     observers: Sequence[Observer] = (),
+    *,
+    novelty: Novelty | None = None,
 ) -> PipelineSummary:
     """Hear `source` to its end. Then, also where it ends with an error of its own, all open events are ended.
 
     After a gap features and model are reset, because their state describes another moment; tracks coast.
     Raises what the source raises (`DeviceError`, `RecordingError`) and what the sink raises (`StoreError`).
     """
-    loop = _Loop(extractor, model, tracker, policy, sink, observers)
+    loop = _Loop(extractor, model, tracker, policy, sink, observers, novelty)
     try:
         for block in source.blocks():
             loop.hear(block)
@@ -129,9 +141,10 @@ class _Loop:
         policy: EventPolicy,
         sink: EventSink,
         observers: Sequence[Observer],
+        novelty: Novelty | None,
     ) -> None:
         self._extractor, self._model, self._tracker, self._policy = extractor, model, tracker, policy
-        self._sink, self._observers = sink, observers
+        self._sink, self._observers, self._novelty = sink, observers, novelty
         self._hops: list[FeatureFrame] = []
         self._after_gap = False
         self._utc_ns = 0
@@ -173,7 +186,11 @@ class _Loop:
         scene = dataclasses.replace(self._model.step(hops), after_gap=self._after_gap)
         self._after_gap = False
         tracks = self._tracker.update(scene)
-        events = self._policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap)
+        strange = self._novelty.judge(hops, scene) if self._novelty else None
+        events = self._policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap, strange=strange)
+        if self._novelty:
+            anomalies = [event.class_label == ANOMALY for event in self._policy.open_events]
+            self._novelty.learn(scene, named=not all(anomalies), strange=any(anomalies))
         for event in events:
             self._sink.append(event)
         self._step_s += time.perf_counter() - began_s

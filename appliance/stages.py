@@ -10,6 +10,8 @@ from appliance.errors import ConfigError
 from appliance.events import EventPolicy, UlidFactory, policies_for
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
+from appliance.novelty.listener import LEVEL_DIMENSIONS, NoveltyListener
+from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.tracking import Tracker
 from appliance.types import ClockQuality
 
@@ -26,6 +28,8 @@ class Stages:
     """Objects → tracks."""
     policy: EventPolicy
     """Tracks → events."""
+    novelty: NoveltyListener | None = None
+    """Scenes → how strange they are here, where [novelty] is enabled and the site has a memory."""
 
 
 def build_stages(
@@ -36,11 +40,37 @@ def build_stages(
     ulids: UlidFactory,
     clock: Callable[[], ClockQuality],
     site_file: Path | None = None,
+    memory: SiteMemory | None = None,
 ) -> Stages:
-    """Fresh stages; raises `ConfigError` (naming `site_file`) where [policy] does not fit the model."""
+    """Fresh stages; raises `ConfigError` (naming `site_file`) where [policy] does not fit the model.
+
+    With the site's `memory` (`new_memory` tells of which kind) what is unlike the site becomes events too.
+    """
     try:
         policies = policies_for(model.classes, model.thresholds, settings.policy)
     except ConfigError as error:
         raise ConfigError(f"{site_file}: {error}" if site_file else str(error)) from None
-    policy = EventPolicy(model.classes, policies, unit=settings.unit, mount=settings.mount, ulids=ulids, clock=clock)
-    return Stages(FeatureExtractor(geometry), model, Tracker(settings.tracking), policy)
+    policy = EventPolicy(
+        model.classes,
+        policies,
+        unit=settings.unit,
+        mount=settings.mount,
+        ulids=ulids,
+        clock=clock,
+        calibration=model.calibration,
+        anomalies=memory is not None,
+    )
+    tracker = Tracker(settings.tracking, sigma_factor=model.doa_sigma_factor)
+    novelty = None
+    if memory is not None:
+        embedded = model.embedding_dimensions is not None
+        novelty = NoveltyListener(
+            memory, model.classes, embedded=embedded, false_per_day=settings.novelty.false_per_day
+        )
+    return Stages(FeatureExtractor(geometry), model, tracker, policy, novelty)
+
+
+def new_memory(settings: SiteSettings, model: SceneModel) -> SiteMemory:
+    """An empty memory of what this model hears of a site."""
+    learning = MemorySettings(learning_s=settings.novelty.learning_hours * 3600.0)
+    return SiteMemory(model.embedding_dimensions or LEVEL_DIMENSIONS, learning)

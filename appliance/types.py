@@ -12,6 +12,9 @@ Complex64Array = npt.NDArray[np.complex64]
 TrackStatus = Literal["tentative", "confirmed", "coasting", "deleted"]
 EventState = Literal["new", "update", "end"]
 Severity = Literal["detection", "alert"]
+ANOMALY = "anomaly"
+"""The class of what a site does not normally sound like; no model names it."""
+
 ClockQuality = Literal["synchronised", "unsynchronised", "replay"]
 MessageKind = Literal["events", "alerts"]
 MessageOutcome = Literal["delivered", "superseded", "expired"]
@@ -104,6 +107,22 @@ class SceneFrame:
     """UTC of the end of the label frame."""
     after_gap: bool = False
     """True for the first frame after lost audio: features and model were reset."""
+    embedding: Float32Array | None = None
+    """(dimensions,) what the whole scene sounds like, alike for like sounds; None where the model gives none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strangeness:
+    """How far what was heard lately is from what the site normally sounds like."""
+
+    score: float
+    """0..1; ½ where the site itself is expected to sound so strange as often as is borne."""
+    doa: Direction | None
+    """Where it comes from; None where that cannot be told."""
+    sigma_deg: float
+    """1-sigma scatter of the direction; 180 without one."""
+    nearest: tuple[tuple[str, float], ...]
+    """(class, probability) of the known classes that it is most like, most probable first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +147,8 @@ class Track:
     """True where this frame brought a detection; False where the track coasts."""
     slots: tuple[int, ...] = ()
     """The network's slots that reported it in this frame: whose masks are its sound. In one frame no slot has two tracks."""
+    nearest: tuple[tuple[str, float], ...] = ()
+    """(class, probability) of the known classes that it is most like, where it is none of them itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +162,13 @@ class Event:
     state: EventState
     """new | update | end."""
     class_label: str
-    """Class of the sound, one of the model's classes."""
+    """Class of the sound, one of the model's classes, or anomaly."""
     confidence: float
-    """Probability that the class is right, 0..1."""
+    """Probability that the class is right, 0..1; of an anomaly, that the site itself does not make such a sound."""
     severity: Severity
     """alert: an operator must act; detection: logged and published, nobody is woken."""
     track_id: int
-    """The track behind the event."""
+    """The track behind the event; 0 for an anomaly, which has none."""
     onset_utc_ns: int
     """UTC of the first detection of the track."""
     utc_ns: int
@@ -172,6 +193,8 @@ class Event:
     """Unit name, a topic level."""
     muted: bool = False
     """True where an operator's mute covers what would be an alert; its severity is then detection."""
+    nearest: tuple[tuple[str, float], ...] = ()
+    """(class, probability) of the known classes that an anomaly is most like, most probable first."""
 
 
 @dataclass(frozen=True, slots=True)

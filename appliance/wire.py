@@ -27,6 +27,7 @@ _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+0
 # Fields of `Event` that bear another name, or another form, on the wire.
 _TIMES = {"utc_ns": "time", "onset_utc_ns": "onset_time"}
 _RENAMED = {"class_label": "class", **_TIMES}
+_NEAREST = "nearest"
 _KEYS = {field.name: _RENAMED.get(field.name, field.name) for field in dataclasses.fields(Event)}
 
 MESSAGE_KEYS = ("specversion", "id", "source", "type", "schema", "text", *_KEYS.values())
@@ -64,6 +65,7 @@ def event_to_dict(event: Event, texts: Texts | None = None) -> dict[str, Any]:
     for field, key in _KEYS.items():
         value = getattr(event, field)
         message[key] = utc_text(value) if field in _TIMES else value
+    message[_NEAREST] = [{"class": name, "probability": probability} for name, probability in event.nearest]
     return message
 
 
@@ -88,10 +90,20 @@ def event_from_json(payload: str | bytes) -> Event:
         raise WireError(f"message: not an event; `schema` must be {EVENT_SCHEMA!r}")
     times = {key: utc_ns_of(message[key], key) for key in _TIMES.values() if key in message}
     try:
-        return Event(**dict(_Message.model_validate(message | times)))
+        return Event(**dict(_Message.model_validate(message | times | _nearest_of(message))))
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise WireError(f"message: {fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+
+
+def _nearest_of(message: dict[str, Any]) -> dict[str, Any]:
+    """The key `nearest` as `Event` holds it; one that was written before there was such a key has none."""
+    if _NEAREST not in message:
+        return {}
+    try:
+        return {_NEAREST: tuple((each["class"], each["probability"]) for each in message[_NEAREST])}
+    except (KeyError, TypeError):
+        raise WireError(f"message: {_NEAREST}: not a list of classes with probabilities") from None
 
 
 def event_text(event: Event, texts: Texts | None = None) -> str:

@@ -17,6 +17,7 @@ from appliance.daemon.controls import Controls, MutingSink
 from appliance.daemon.heartbeat import Heartbeat
 from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
+from appliance.daemon.site_memory import MemoryKeeper
 from appliance.errors import ApplianceError, DeviceError, StoreError
 from appliance.events import random_ulids
 from appliance.geometry import ArrayGeometry, load_array
@@ -52,15 +53,22 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
             end_cut_off_events(log)
             geometry = load_array(settings.array)
             model = SceneModel.load(settings.model.file, provider=settings.model.provider)
+            keeper = MemoryKeeper(settings, model) if settings.novelty.enabled else None
             stages = build_stages(
-                settings, geometry, model, ulids=random_ulids(), clock=clock_quality, site_file=site_file
+                settings,
+                geometry,
+                model,
+                ulids=random_ulids(),
+                clock=clock_quality,
+                site_file=site_file,
+                memory=keeper.memory if keeper else None,
             )
             log.set_state("config", _description(settings, geometry, model))
             controls = Controls(
                 settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log)], stop.set
             )
             with controls, open_capture(settings.capture, geometry) as source:
-                summary = serve(source, stages, log, stop, controls)
+                summary = serve(source, stages, log, stop, controls, keeper)
         except ApplianceError as error:
             _farewell(log, str(error))
             raise
@@ -69,7 +77,12 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
 
 
 def serve(
-    source: AudioSource, stages: Stages, log: EventLog, stop: threading.Event, controls: Controls
+    source: AudioSource,
+    stages: Stages,
+    log: EventLog,
+    stop: threading.Event,
+    controls: Controls,
+    keeper: MemoryKeeper | None = None,
 ) -> PipelineSummary:
     """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog and a patient sink."""
     sink = PatientSink(log)
@@ -85,9 +98,11 @@ def serve(
                 _LOG.error("%s", error)
 
     closer = threading.Thread(target=close_when_stopped, name="stop", daemon=True)
-    with Heartbeat(
-        log, lambda: [*log.losses, *([sink.fault] if sink.fault else [])], lambda: _details(source, stages)
-    ) as heartbeat:
+
+    def faults() -> list[str]:
+        return [*log.losses, *([sink.fault] if sink.fault else []), *(keeper.faults if keeper else [])]
+
+    with Heartbeat(log, faults, lambda: _details(source, stages, keeper)) as heartbeat:
         closer.start()
         try:
             return run(
@@ -97,7 +112,8 @@ def serve(
                 stages.tracker,
                 stages.policy,
                 MutingSink(sink, controls),
-                observers=(sink, controls, heartbeat),
+                observers=(sink, controls, heartbeat, *([keeper] if keeper else [])),
+                novelty=stages.novelty,
             )
         finally:
             over.set()
@@ -121,12 +137,17 @@ def _farewell(log: EventLog, why: str) -> None:
         log.set_state("sensor", {"hearing": False, "faults": [why]})
 
 
-def _details(source: AudioSource, stages: Stages) -> dict[str, Any]:
+def _details(source: AudioSource, stages: Stages, keeper: MemoryKeeper | None) -> dict[str, Any]:
     rejected: dict[str, dict[str, int]] = {}
     for (class_label, cause), count in stages.policy.rejected.copy().items():
         rejected.setdefault(class_label, {})[cause] = count
     lost = dataclasses.asdict(source.ledger) if isinstance(source, LiveSource) else {}
-    return {"open_events": len(stages.policy.open_events), "rejected": rejected, "audio": lost}
+    return {
+        "open_events": len(stages.policy.open_events),
+        "rejected": rejected,
+        "audio": lost,
+        **({"novelty": keeper.state()} if keeper else {}),
+    }
 
 
 def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> dict[str, Any]:
@@ -141,5 +162,5 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
             "classes": list(model.classes),
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
-        **settings.model_dump(mode="json", include={"mount", "capture", "tracking", "policy"}),
+        **settings.model_dump(mode="json", include={"mount", "capture", "tracking", "policy", "novelty"}),
     }

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from appliance.config import ClassPolicy
 from appliance.errors import ConfigError
+from appliance.types import ANOMALY
 
 # Frames are 100 ms. An impulse is over after a few, so little but strong evidence must do. An engine stays, and much of
 # what sounds like one for half a second is none, so it must stay for a second. The classes that raise an alert are those
@@ -38,6 +39,10 @@ DEFAULT_POLICIES: Mapping[str, ClassPolicy] = {
     "dog": _CALL,
     "speech": _CALL,
     "footsteps": _CALL,
+    # Judged over two seconds at a time. Slower than all others, so that what has a name is named first.
+    ANOMALY: ClassPolicy(
+        threshold=0.5, release=0.3, release_s=3.0, confirm_frames=20, window_frames=30, cooldown_s=60.0, update_s=5.0
+    ),
 }
 """By the class names of the shipped models; any other class keeps `ClassPolicy`'s own defaults."""
 
@@ -45,17 +50,19 @@ DEFAULT_POLICIES: Mapping[str, ClassPolicy] = {
 def policies_for(
     classes: Sequence[str], thresholds: Mapping[str, float], changes: Mapping[str, ClassPolicy]
 ) -> dict[str, ClassPolicy]:
-    """The policy of each class of the model: the default, at the model's own threshold, with what the site file sets.
+    """The policy of each class of the model, and of an anomaly: the default, at the model's own threshold, with what the
+    site file sets.
 
     Raises `ConfigError` that names the table and the likely class where the model knows no such class, or where a key
     contradicts one that the class has by default.
     """
+    known = (*classes, ANOMALY)
     for name in changes:
-        if name not in classes:
-            near = difflib.get_close_matches(name, list(classes), n=1, cutoff=0.5)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f'did you mean "{near[0]}"?' if near else f"the model knows {', '.join(classes)}"
             raise ConfigError(f"[policy.{name}]: unknown class; {hint}")
-    return {name: _changed(name, thresholds.get(name), changes.get(name)) for name in classes}
+    return {name: _changed(name, thresholds.get(name), changes.get(name)) for name in known}
 
 
 def at_threshold(policy: ClassPolicy, threshold: float) -> ClassPolicy:

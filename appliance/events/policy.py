@@ -2,16 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from appliance.angles import arc_distance_deg
 from appliance.config import ClassPolicy, MountSettings, UnitSettings
 from appliance.events.announce import Announcer
+from appliance.events.anomaly import AnomalyTrack
+from appliance.events.confidence import Calibration
 from appliance.events.evidence import Evidence
 from appliance.events.lifecycle import OpenEvent
 from appliance.events.policies import at_threshold
 from appliance.events.ulids import UlidFactory
-from appliance.types import ClockQuality, Direction, Event, Track
+from appliance.types import ANOMALY, ClockQuality, Direction, Event, Strangeness, Track
 
 SAME_PLACE_DEG = 20.0
 """Two sounds of one class nearer than this are one matter to an operator."""
@@ -54,14 +58,22 @@ class EventPolicy:
         mount: MountSettings,
         ulids: UlidFactory,
         clock: Callable[[], ClockQuality],
+        calibration: Calibration | None = None,
+        anomalies: bool = False,
     ) -> None:
-        """`policies` has one entry per class (see `policies_for`); `clock` tells the quality of UTC at the moment."""
+        """`classes` are the model's, `policies` has an entry for each (see `policies_for`); `clock` tells the quality of UTC.
+
+        With `anomalies` what is strange on the site (`decide`) raises events too, of a class that comes after the model's.
+
+        Everything is decided by the tracks' own scores; `calibration` only words them as `confidence`.
+        """
         self.rejected: Counter[tuple[str, str]] = Counter()
         """(class, cause) → tracks that never became an event: below_threshold, not_confirmed, cooldown or duplicate."""
-        self._classes = tuple(classes)
-        self._policies = [policies[name] for name in classes]
+        self._classes = (*classes, ANOMALY) if anomalies else tuple(classes)
+        self._anomaly = AnomalyTrack(len(self._classes), SAME_PLACE_DEG) if anomalies else None
+        self._policies = [policies[name] for name in self._classes]
         self._site_policies = tuple(self._policies)
-        self._announcer = Announcer(unit, mount, ulids, clock)
+        self._announcer = Announcer(unit, mount, ulids, clock, calibration or {})
         self._cases: dict[int, _Case] = {}
         self._cooldowns: list[_Cooldown] = []
         self._utc_ns: int | None = None
@@ -84,12 +96,22 @@ class EventPolicy:
             for name, policy in zip(self._classes, self._site_policies, strict=True)
         ]
 
-    def decide(self, tracks: Iterable[Track], now_utc_ns: int, *, after_gap: bool = False) -> list[Event]:
+    def decide(
+        self,
+        tracks: Iterable[Track],
+        now_utc_ns: int,
+        *,
+        after_gap: bool = False,
+        strange: Strangeness | None = None,
+    ) -> list[Event]:
         """State changes that the frame brings; what changes and ends comes before what begins.
 
-        `tracks` is all that the tracker returned. `after_gap`: audio was lost directly before the frame.
+        `tracks` is all that the tracker returned. `after_gap`: audio was lost directly before the frame. `strange`: what
+        the site's memory says of it.
         """
         elapsed_s = self._advance(now_utc_ns)
+        if self._anomaly is not None:
+            tracks = self._with_anomaly(self._anomaly, tracks, strange, elapsed_s, now_utc_ns)
         if after_gap:
             self._gap_until_s = self._steady_s + _AFTER_GAP_S
         changes: list[Event] = []
@@ -117,6 +139,24 @@ class EventPolicy:
         self._cases, self._cooldowns = {}, []
         return ends
 
+    def _with_anomaly(
+        self,
+        anomaly: AnomalyTrack,
+        tracks: Iterable[Track],
+        strange: Strangeness | None,
+        elapsed_s: float,
+        now_utc_ns: int,
+    ) -> list[Track]:
+        """The tracks with a score more, of the class that the model does not know, and what is strange as one of them."""
+        last = len(self._classes) - 1
+        named = [
+            case.track.doa for case in self._cases.values() if case.event is not None and case.event.class_index != last
+        ]
+        nothing = np.zeros(1, np.float32)
+        known = [replace(track, class_probs=np.concatenate([track.class_probs, nothing])) for track in tracks]
+        found = anomaly.follow(strange, named, elapsed_s, now_utc_ns)
+        return known if found is None else [*known, found]
+
     def _advance(self, now_utc_ns: int) -> float:
         """Steady time goes on with UTC, but neither backwards nor in leaps."""
         step_s = 0.0 if self._utc_ns is None else (now_utc_ns - self._utc_ns) * 1e-9
@@ -133,9 +173,9 @@ class EventPolicy:
             return [self._end(case, event, now_utc_ns)]
         if verdict == "continue":
             return []
-        confidence = float(case.track.class_probs[event.class_index])
-        update = self._announcer.next(event.latest, "update", case.track, confidence=confidence, now_utc_ns=now_utc_ns)
-        event.announced(update)
+        score = float(case.track.class_probs[event.class_index])
+        update = self._announcer.next(event.latest, "update", case.track, score=score, now_utc_ns=now_utc_ns)
+        event.announced(update, score)
         return [update]
 
     def _has_rival(self, evidence: Evidence, event: OpenEvent) -> bool:
@@ -154,17 +194,17 @@ class EventPolicy:
         if obstacle := self._obstacle(index, case.track.doa):
             case.obstacle = index, obstacle
             return []
-        policy = self._policies[index]
+        policy, score = self._policies[index], float(case.track.class_probs[index])
         new = self._announcer.new(
             case.track,
             self._classes[index],
             policy.severity,
-            confidence=float(case.track.class_probs[index]),
+            score=score,
             onset_utc_ns=case.evidence.first_utc_ns(index) if case.had_event else case.track.first_utc_ns,
             now_utc_ns=now_utc_ns,
             after_gap=self._steady_s < self._gap_until_s,
         )
-        case.event, case.had_event = OpenEvent(index, policy, new), True
+        case.event, case.had_event = OpenEvent(index, policy, new, score), True
         return [new]
 
     def _obstacle(self, class_index: int, doa: Direction) -> str:
@@ -181,9 +221,7 @@ class EventPolicy:
         case.event = None
         cooldown_s = self._policies[event.class_index].cooldown_s
         self._cooldowns.append(_Cooldown(event.class_index, case.heard.doa, self._steady_s + cooldown_s))
-        return self._announcer.next(
-            event.latest, "end", case.heard, confidence=event.peak_confidence, now_utc_ns=now_utc_ns
-        )
+        return self._announcer.next(event.latest, "end", case.heard, score=event.peak_score, now_utc_ns=now_utc_ns)
 
     def _dismiss(self, case: _Case) -> None:
         """Count why a track that is gone was never announced."""

@@ -22,17 +22,17 @@ from appliance.lab.pack import DIFFUSE_CLASSES, SHORT_CLASSES, Clip
 from appliance.lab.recipe import Pose, Recipe, SourcePlan
 from appliance.lab.render import render
 from appliance.model.scene import SceneModel
+from appliance.novelty.listener import WINDOW_S
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.novelty.vectors import level_vector
 from appliance.types import AudioBlock, FeatureFrame, Float32Array
 
 SITE_SOUNDS = ("birds", "dog", "speech", "vehicle_engine", "airplane")
 TEST_FOLDS = (5,)
-WINDOW_S = 2.0
 _WINDOW_HOPS = round(WINDOW_S * SAMPLE_RATE_HZ / HOP_SAMPLES)
-_ARRAY = "respeaker_usb_4mic"
+SITE_ARRAY = "respeaker_usb_4mic"
 _SCENE_S, _START_S, _SECONDS = 10.0, 2.0, 7.0
-_POSE = Pose()
+SITE_POSE = Pose()
 
 Vectors = Callable[[Sequence[FeatureFrame]], Float32Array]
 """Feature frames of a scene → (windows, dimensions), one vector per `WINDOW_S`."""
@@ -80,13 +80,18 @@ def site_suite(
     for index in range(learn):
         label = SITE_SOUNDS[index % len(SITE_SOUNDS)]
         yield _scene(draw, "learn", label, draw.clips(label)[0::2])
-    strange = [label for label in draw.labels if label not in (*SITE_SOUNDS, *DIFFUSE_CLASSES)]
+    strange = strange_labels(draw.labels)
     for index in range(each_label * len(strange)):
         label = SITE_SOUNDS[index % len(SITE_SOUNDS)]
         yield _scene(draw, "normal", label, draw.clips(label)[1::2])
     for label in strange:
         for _ in range(each_label):
             yield _scene(draw, "anomalous", label, draw.clips(label))
+
+
+def strange_labels(labels: Sequence[str]) -> list[str]:
+    """Those of these labels that the site never makes, and that are sounds rather than ambience."""
+    return [label for label in labels if label not in (*SITE_SOUNDS, *DIFFUSE_CLASSES)]
 
 
 def hear_windows(makers: Sequence[str], model: Path | None, recipe: Recipe) -> list[Float32Array]:
@@ -150,15 +155,17 @@ def _scene(draw: SceneDraw, part: str, label: str, clips: Sequence[Clip]) -> Rec
         label=label,
         start_s=_START_S,
         seconds=seconds,
-        positions_m=on_bearing((azimuth_deg,), (elevation_deg,), distance_m, seconds=seconds, height_m=_POSE.height_m),
+        positions_m=on_bearing(
+            (azimuth_deg,), (elevation_deg,), distance_m, seconds=seconds, height_m=SITE_POSE.height_m
+        ),
         snr_db=float(rng.uniform(0.0, 15.0)),
         fade_s=SceneDraw.fade_s(label),
     )
     return Recipe(
         seed=int(rng.integers(2**31)),
         seconds=_SCENE_S,
-        array=_ARRAY,
-        pose=_POSE,
+        array=SITE_ARRAY,
+        pose=SITE_POSE,
         bed=draw.bed(),
         sources=(source,),
         notes={"part": part},

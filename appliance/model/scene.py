@@ -14,6 +14,7 @@ from appliance.model.meta import ModelMeta, find_model, load_meta
 from appliance.model.providers import ProviderName, open_session
 from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
 
+_EMBEDDING = "scene_embedding"
 _VALIDITY_Z = FEATURE_NAMES.index("validity_z")
 
 
@@ -24,6 +25,8 @@ class SceneModel:
         self.meta = meta
         self.classes = meta.classes
         self.thresholds = meta.thresholds
+        self.calibration = meta.calibration
+        self.doa_sigma_factor = meta.doa_sigma_factor
         self.frames_per_step = meta.hops_per_step
         self.provider: str = session.get_providers()[0]
         self._session = session
@@ -54,6 +57,12 @@ class SceneModel:
         """False for a model that was exported without them: it hears, but separates nothing."""
         return "mask" in self._outputs
 
+    @property
+    def embedding_dimensions(self) -> int | None:
+        """Length of a scene frame's embedding; None for a model that was exported without it."""
+        shapes = {output.name: output.shape for output in self._session.get_outputs()}
+        return int(shapes[_EMBEDDING][1]) if _EMBEDDING in shapes else None
+
     def reset(self) -> None:
         """Forget everything heard: zeros are the state of a network that heard nothing."""
         self._state = {name: np.zeros(shape, np.float32) for name, shape in self.meta.states.items()}
@@ -75,7 +84,8 @@ class SceneModel:
             for slot in range(self.meta.objects)
         )
         self._frames += 1
-        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns)
+        embedding = out[_EMBEDDING][0] if _EMBEDDING in out else None
+        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns, embedding=embedding)
 
     def hear(self, frames: Sequence[FeatureFrame]) -> dict[str, npt.NDArray[np.float32]]:
         """The graph's own outputs for exactly `frames_per_step` hops; the state moves on."""
