@@ -27,7 +27,7 @@ from appliance.store import EventLog, Outbox
 from appliance.store.clips import read_part
 from appliance.store.commands import CommandLog
 from appliance.store.live import LiveReceiver
-from appliance.types import Adjustments, StateKey, UnitState
+from appliance.types import ANOMALY, Adjustments, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
 
@@ -148,11 +148,15 @@ class _Publisher:
 
 
 def _classes(states: Mapping[StateKey, UnitState]) -> list[str] | None:
-    """The classes of the model that the sensor runs; None where it has not said."""
+    """The classes that the sensor may announce: its model's, and anomaly where it learns the site; None until it says so."""
     config = states.get("config")
-    model = config.value.get("model") if config and isinstance(config.value, dict) else None
+    said = config.value if config and isinstance(config.value, dict) else {}
+    model, novelty = said.get("model"), said.get("novelty")
     classes = model.get("classes") if isinstance(model, dict) else None
-    return [str(name) for name in classes] if isinstance(classes, list) else None
+    if not isinstance(classes, list):
+        return None
+    learns = isinstance(novelty, dict) and novelty.get("enabled") is True
+    return [*map(str, classes), *([ANOMALY] if learns else [])]
 
 
 class _Store:

@@ -24,6 +24,7 @@ from appliance.daemon.sensor import end_cut_off_events
 from appliance.daemon.sink import PatientSink
 from appliance.errors import StoreError
 from appliance.geometry import load_array
+from appliance.novelty.keep import memory_path, read_memory
 from appliance.pipeline import Moment
 from appliance.store import EventLog
 from appliance.store.commands import CommandLog
@@ -118,6 +119,7 @@ def sensor(
         f'array = "{ARRAY}"\n[mount]\nheading_true_deg = 90.0\n'
         '[capture]\ndevice = "yard"\nchannels = 4\nsample_rate_hz = 16000\nsample_format = "S16_LE"\n'
         f'[model]\nfile = "{intensity_model}"\n[store]\npath = "{tmp_path / "events.db"}"\n'
+        "[novelty]\nenabled = true\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", "from appliance.cli.main import main; main()", "run", "--site", str(site)],
@@ -156,6 +158,8 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
         assert all(-40.0 < level < -15.0 for level in health["levels_dbfs"])
         assert health["audio"]["lost_samples"] == 0
         assert health["open_events"] == 1
+        # The drone has been there all along: nothing of it is taken for the site.
+        assert health["novelty"] == {"state": "learning", "heard_s": 0, "learning_s": 14400, "sounds": 0}
         assert states["config"].value["model"]["name"] == "intensity"
         assert states["config"].value["mount"]["heading_true_deg"] == 90.0
         assert "mqtt" not in states["config"].value
@@ -165,6 +169,7 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
         assert [event.state for event in log.read()][-1] == "end"
         assert log.open_events() == []
         assert log.states()["sensor"].value == {"hearing": False, "faults": ["the sensor was stopped"]}
+    assert read_memory(memory_path(db))[0].prototypes == 0
     assert systemd.said[0] == "READY=1"
     assert systemd.said[-1] == "STOPPING=1"
     assert any(said.startswith("STATUS=hearing") for said in systemd.said)

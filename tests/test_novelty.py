@@ -13,10 +13,11 @@ from plane_waves import RATE_HZ, Samples, at_array, hum
 from appliance.dsp.features import FeatureExtractor
 from appliance.errors import StoreError
 from appliance.geometry import load_array
-from appliance.lab.novelty import WINDOW_S, figures, level_vectors, site_suite
+from appliance.lab.novelty import figures, level_vectors, site_suite
 from appliance.lab.novelty_metrics import auc, partial_auc
 from appliance.lab.recipe import Recipe, SourcePlan
-from appliance.novelty.keep import load_memory, save_memory
+from appliance.novelty.keep import OtherVectorsError, load_memory, save_memory
+from appliance.novelty.listener import WINDOW_S
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.types import AudioBlock, Float32Array
 
@@ -46,7 +47,7 @@ def test_what_the_site_makes_is_near_and_what_it_never_made_is_far() -> None:
     memory = learned()
     own = [memory.distance(vector) for vector in site(np.random.default_rng(2), 300)]
     assert memory.learned
-    assert np.median(own) < 0.5
+    assert np.median(own) < 1.0
     assert memory.distance(STRANGE) > memory.novel_from(1e6) > max(own[:100])
 
 
@@ -76,11 +77,11 @@ def test_a_new_sound_becomes_familiar_when_it_comes_again_and_again() -> None:
 def test_what_has_not_been_met_for_long_is_forgotten() -> None:
     memory = learned()
     own = site(np.random.default_rng(2), 1)[0]
-    assert memory.distance(own) < 1.0
+    assert memory.distance(own) < 2.0
     for _ in range(5):
         memory.learn(STRANGE, 4000.0 + 200.0 * DAY_S, 2.0)
     assert memory.distance(STRANGE) < 0.1
-    assert memory.distance(own) > 1.0
+    assert memory.distance(own) > 2.0
 
 
 def test_a_clock_that_is_set_back_makes_nothing_familiar() -> None:
@@ -120,16 +121,18 @@ def test_it_survives_a_restart(tmp_path: Path) -> None:
     assert again.learned
     assert again.novel_from(1000.0) == pytest.approx(memory.novel_from(1000.0), rel=1e-5)
     for vector in (*site(np.random.default_rng(2), 5), STRANGE):
-        assert again.distance(vector) == pytest.approx(memory.distance(vector), rel=1e-4)
-        assert again.learn(vector, 5000.0, 2.0) == pytest.approx(memory.learn(vector, 5000.0, 2.0), rel=1e-4)
+        # How far each sound's neighbours are is worked out anew on reading, and only now and then later.
+        assert again.distance(vector) == pytest.approx(memory.distance(vector), rel=0.02)
+        assert again.learn(vector, 5000.0, 2.0) == pytest.approx(memory.learn(vector, 5000.0, 2.0), rel=0.02)
     assert [file.name for file in tmp_path.iterdir()] == ["site.npz"]
 
 
-def test_without_a_file_or_with_one_of_another_model_the_site_is_learned_anew(tmp_path: Path) -> None:
+def test_without_a_file_the_site_is_learned_and_one_of_another_model_is_told(tmp_path: Path) -> None:
     path = tmp_path / "site.npz"
     assert load_memory(path, 6, vectors="model a").prototypes == 0
     save_memory(learned(), path, vectors="model a")
-    assert load_memory(path, 6, vectors="model b").prototypes == 0
+    with pytest.raises(OtherVectorsError, match=r"site\.npz: the site was learned with another model \(model a"):
+        load_memory(path, 6, vectors="model b")
 
 
 @pytest.mark.parametrize("damage", ["cut", "other shape", "no archive"])

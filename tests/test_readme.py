@@ -28,7 +28,7 @@ from appliance.model.meta import find_model, load_meta
 from appliance.publish.requests import read_request
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
-from appliance.types import CommandName, Event
+from appliance.types import ANOMALY, CommandName, Event
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_classes_are_those_of_the_policies_and_of_the_shipped_model() -> None:
         name: (policy.severity, f"{policy.confirm_frames / 10:g} s within {policy.window_frames / 10:g} s")
         for name, policy in DEFAULT_POLICIES.items()
     }
-    assert tuple(told) == load_meta(find_model(SiteSettings().model.file)).classes
+    assert tuple(told) == (*load_meta(find_model(SiteSettings().model.file)).classes, ANOMALY)
 
 
 def test_arrays_and_their_bands_are_what_the_command_prints() -> None:

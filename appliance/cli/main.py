@@ -19,6 +19,7 @@ COMMANDS = {
     "scene": "Edit a recording object by object, from the stems that replay wrote.",
     "events": "List, filter and export the event log.",
     "db": "Check, repair, shrink and save the event log, and keep it within its quotas.",
+    "novelty": "Show or forget what the unit has learned of how its site sounds.",
     "listen": "Watch the microphones, or a recording, in a live terminal view.",
     "watch": "Watch the events of many units at a broker, live.",
     "demo": "Replay a recording with known truth through everything, down to an MQTT subscriber.",

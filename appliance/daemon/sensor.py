@@ -22,6 +22,7 @@ from appliance.daemon.microphones import MicrophoneWatch
 from appliance.daemon.recorder import Recorder, bits_for
 from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
+from appliance.daemon.site_memory import MemoryKeeper
 from appliance.daemon.tap import TappedSource
 from appliance.errors import ApplianceError, DeviceError, StoreError
 from appliance.events import random_ulids
@@ -62,8 +63,15 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
             end_cut_off_events(log)
             geometry = load_array(settings.array)
             model = SceneModel.load(settings.model.file, provider=settings.model.provider)
+            keeper = MemoryKeeper(settings, model) if settings.novelty.enabled else None
             stages = build_stages(
-                settings, geometry, model, ulids=random_ulids(), clock=clock_quality, site_file=site_file
+                settings,
+                geometry,
+                model,
+                ulids=random_ulids(),
+                clock=clock_quality,
+                site_file=site_file,
+                memory=keeper.memory if keeper else None,
             )
             log.set_state("config", _description(settings, geometry, model))
             microphones = MicrophoneWatch(geometry)
@@ -86,7 +94,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 has_room=lambda: has_room_for_clips(log.path, settings.retention),
             )
             with controls, recorder, hearing, open_capture(settings.capture, geometry) as source:
-                beside = Beside(controls, recorder, microphones, hearing)
+                beside = Beside(controls, recorder, microphones, hearing, keeper)
                 summary = serve(settings, source, stages, log, stop, beside)
         except ApplianceError as error:
             _farewell(log, str(error))
@@ -107,10 +115,13 @@ class Beside:
     """Whether each of them is one."""
     hearing: HearingCheck
     """Whether a drone would be heard."""
+    keeper: MemoryKeeper | None = None
+    """What the site sounds like, where [novelty] is enabled."""
 
     def faults(self) -> list[str]:
         """Why the unit does not do all of its work."""
-        return [*self.recorder.faults, *self.microphones.faults, *self.hearing.faults]
+        learned = self.keeper.faults if self.keeper else []
+        return [*self.recorder.faults, *self.microphones.faults, *self.hearing.faults, *learned]
 
 
 def serve(
@@ -122,7 +133,7 @@ def serve(
     beside: Beside,
 ) -> PipelineSummary:
     """Run the pipeline on `source` until it ends or `stop` is set, with heartbeat, watchdog, clips and a patient sink."""
-    controls, recorder = beside.controls, beside.recorder
+    controls, recorder, keeper = beside.controls, beside.recorder, beside.keeper
     sink = PatientSink(log)
     over = threading.Event()
     live = LiveSender(log.path)
@@ -153,7 +164,8 @@ def serve(
                 stages.tracker,
                 stages.policy,
                 MutingSink(ClipSink(sink, settings.clips, recorder), controls),
-                observers=(sink, controls, tracks, beside.hearing, heartbeat),
+                observers=(sink, controls, tracks, beside.hearing, heartbeat, *([keeper] if keeper else [])),
+                novelty=stages.novelty,
             )
         finally:
             over.set()
@@ -190,6 +202,7 @@ def _details(source: AudioSource, stages: Stages, beside: Beside) -> dict[str, A
         "audio": lost,
         "clips": {state: beside.recorder.counts[state] for state in ("written", "failed")},
         "hearing_check": beside.hearing.told,
+        **({"novelty": beside.keeper.state()} if beside.keeper else {}),
     }
 
 
@@ -206,6 +219,7 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
         **settings.model_dump(
-            mode="json", include={"mount", "capture", "tracking", "policy", "clips", "hearing", "live_tracks"}
+            mode="json",
+            include={"mount", "capture", "tracking", "policy", "clips", "hearing", "live_tracks", "novelty"},
         ),
     }

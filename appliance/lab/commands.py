@@ -221,11 +221,42 @@ def novelty(
     ] = None,
     learn: Annotated[int, typer.Option(min=20, help="Scenes of 10 s that the site is learned from.")] = 120,
     each_label: Annotated[int, typer.Option(min=1, help="Anomalous scenes of each strange sound.")] = 6,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Instead: so long of the site's own sounds through the whole pipeline, after as long of learning; "
+            "false anomalies per day.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
-    """AUC and pAUC (DCASE Task 2) of a site's memory: by band levels, and by outputs of a model."""
+    """Judge a site's memory: AUC and pAUC (DCASE Task 2) by band levels and by outputs of a model; or false alarms per day."""
+    from appliance.config import SiteSettings
     from appliance.lab.novelty import judge_novelty, site_suite
+    from appliance.lab.novelty_hours import judge_hours, site_hours
     from appliance.model.meta import find_model
+
+    if hours is not None:
+        minutes = round(60.0 * hours)
+        scenes = site_hours(learn_minutes=minutes, test_minutes=minutes, each_label=each_label)
+        settings = SiteSettings().novelty.model_copy(update={"learning_hours": 0.5 * hours})
+        network = find_model(model or SiteSettings().model.file)
+        told = judge_hours(scenes, network, settings, workers=workers)
+        if not told.learned:
+            print(
+                "the site was not learned in that time: events of known classes were open for most of it; give more hours"
+            )
+        print(
+            f"{told.false_alarms} false anomalies in {told.test_hours:.2f} h, {told.false_alarms_per_day:.1f} per day"
+        )
+        print(
+            f"of {told.strange_scenes} scenes with a sound that the site never made: {told.anomalies} anomalies, "
+            f"{told.named} with an event of a known class"
+        )
+        for label, (anomalies, named) in sorted(told.by_label.items()):
+            print(f"  {label:16s} {anomalies} anomalies, {named} named")
+        return
 
     makers = ["levels", *(outputs or [])]
     path = find_model(model) if model else None

@@ -62,8 +62,9 @@ class WindowDirection:
         if strongest is not None and strongest.activity >= ACTIVE:
             return np.asarray(unit_vector(strongest.doa.azimuth_deg, strongest.doa.elevation_deg), np.float64)
         x, y, z = np.moveaxis(values[:, INTENSITY], 1, 0)
-        weight = energy * values[:, _VALIDITY_XY]
-        upright = (energy * values[:, _VALIDITY_Z] * z).sum()
+        # Squared, so that bands in which the array is half blind have little say.
+        weight = energy * values[:, _VALIDITY_XY] ** 2
+        upright = (energy * values[:, _VALIDITY_Z] ** 2 * z).sum()
         total = float(weight.sum())
         vector: Vector = np.array([(weight * x).sum(), (weight * y).sum(), upright]) / max(total, 1e-12)
         length = float(np.linalg.norm(vector))

@@ -2,13 +2,26 @@
 
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from appliance.errors import StoreError
 from appliance.novelty.memory import MemorySettings, SiteMemory
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+
+class OtherVectorsError(StoreError):
+    """The memory is whole, but was learned with another model, which hears another site."""
+
+
+def memory_path(event_log: Path) -> Path:
+    """Where the site's memory lies: beside the event log, under its name."""
+    return event_log.with_name(f"{event_log.stem}.site-memory.npz")
 
 
 def save_memory(memory: SiteMemory, path: Path, *, vectors: str) -> None:
@@ -31,17 +44,44 @@ def save_memory(memory: SiteMemory, path: Path, *, vectors: str) -> None:
 
 
 def load_memory(path: Path, dimensions: int, *, vectors: str, settings: MemorySettings | None = None) -> SiteMemory:
-    """Read it; an empty memory where there is no file, or one of other vectors: another model hears another site.
+    """Read it; an empty memory where there is no file.
 
-    Raises `StoreError` where the file is not whole.
+    Raises `OtherVectorsError` where it is one of other vectors, `StoreError` where the file is not whole.
     """
+    if not path.exists():
+        return SiteMemory(dimensions, settings)
+    own, arrays = _read(path)
+    if own != vectors:
+        raise OtherVectorsError(f"{path}: the site was learned with another model ({own:.12}…)")
+    return _memory(path, arrays, dimensions, settings)
+
+
+def read_memory(path: Path, settings: MemorySettings | None = None) -> tuple[SiteMemory, str]:
+    """A memory of whatever vectors, and their name. Raises `StoreError` where there is no file or it is not whole."""
+    vectors, arrays = _read(path)
+    dimensions = arrays["mean"].size if "mean" in arrays else 0
+    return _memory(path, arrays, dimensions, settings), vectors
+
+
+def _read(path: Path) -> tuple[str, Arrays]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        if str(arrays.pop("vectors", "")) != vectors:
-            return SiteMemory(dimensions, settings)
-        return SiteMemory.from_arrays(arrays, dimensions, settings)
+            arrays: Arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
-        return SiteMemory(dimensions, settings)
+        raise StoreError(f"{path}: no memory of a site yet; the sensor writes it where [novelty] is enabled") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path}: no memory of a site ({error}); remove it, and the site is learned anew") from None
+        raise _damaged(path, error) from None
+    return str(arrays.pop("vectors", "")), arrays
+
+
+def _memory(
+    path: Path, arrays: Mapping[str, npt.NDArray[np.generic]], dimensions: int, settings: MemorySettings | None
+) -> SiteMemory:
+    try:
+        return SiteMemory.from_arrays(arrays, dimensions, settings)
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    return StoreError(f"{path}: no memory of a site ({error}); remove it, and the site is learned anew")

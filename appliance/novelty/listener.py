@@ -28,6 +28,8 @@ _WAIT_WINDOWS = 3
 """A window waits so many others before it is learned: a named event that it began is confirmed by then."""
 _STRANGE_MEETING_S = 600.0
 """A sound that stays strange is met once in so long: after some such times it is familiar, and its event ends."""
+_LATELY, _STRANGE_FROM = 10, 0.5
+"""An anomaly is remembered by what was at least so strange among so many latest judgements, five seconds."""
 _NEAREST = 3
 _LEVEL = FEATURE_NAMES.index("level")
 
@@ -47,6 +49,7 @@ class NoveltyListener:
         self._parts: deque[Float32Array] = deque(maxlen=WINDOW_FRAMES)
         self._probs: deque[Float32Array] = deque(maxlen=WINDOW_FRAMES)
         self._waiting: deque[tuple[Float32Array, float]] = deque()
+        self._lately: deque[tuple[float, Float32Array]] = deque(maxlen=_LATELY)
         self._strange_s = 0.0
         self._frames_until_learned = WINDOW_FRAMES
         self._judged_in = 0
@@ -57,6 +60,7 @@ class NoveltyListener:
         self._direction.reset()
         self._parts.clear()
         self._probs.clear()
+        self._lately.clear()
         self._frames_until_learned, self._judged_in, self._latest = WINDOW_FRAMES, 0, None
 
     def judge(self, hops: Sequence[FeatureFrame], scene: SceneFrame) -> Strangeness | None:
@@ -97,8 +101,12 @@ class NoveltyListener:
         if strange:
             self._waiting.clear()
             self._strange_s = _STRANGE_MEETING_S
+            # A sound may be over when its event begins: this moment says nothing of it.
+            strange_vectors = [vector for score, vector in self._lately if score >= _STRANGE_FROM]
+            self.memory.learn_strange(strange_vectors, scene.utc_ns * 1e-9)
+            return
         self._waiting.append((self._vector(), scene.utc_ns * 1e-9))
-        if strange or len(self._waiting) > _WAIT_WINDOWS:
+        if len(self._waiting) > _WAIT_WINDOWS:
             vector, time_s = self._waiting.popleft()
             self.memory.learn(vector, time_s, WINDOW_S)
 
@@ -114,14 +122,17 @@ class NoveltyListener:
         return level_vector(np.concatenate(self._parts))
 
     def _judged(self) -> Strangeness:
-        distance = self.memory.distance(self._vector())
+        vector = self._vector()
+        distance = self.memory.distance(vector)
         own_per_day = _WINDOWS_PER_DAY * self.memory.share_beyond(distance)
         probs = np.mean(self._probs, axis=0)
         order = np.argsort(-probs, kind="stable")[:_NEAREST]
         direction, sigma_deg = self._direction.direction()
+        # One strange sound against as many of the site's own as are borne: which of them it is.
+        score = self._false_per_day / (self._false_per_day + own_per_day)
+        self._lately.append((score, vector))
         return Strangeness(
-            # One strange sound against as many of the site's own as are borne: which of them it is.
-            score=self._false_per_day / (self._false_per_day + own_per_day),
+            score=score,
             doa=direction,
             sigma_deg=sigma_deg,
             nearest=tuple((self._classes[index], float(probs[index])) for index in order.tolist()),

@@ -3,29 +3,27 @@
 Any vector per sound will do, as long as like sounds have like vectors. There is no training: a vector near a prototype
 moves it, a vector near none becomes one (leader clustering, Hartigan 1975). Each counts how often it was met, and forgets by
 half-life, so that seasons may change. Distance is that to the nearest familiar prototype (nearest-neighbour anomaly scores
-are what DCASE Task 2 systems rest on), each dimension in units of its own spread on this site.
+are what DCASE Task 2 systems rest on), each dimension in units of its own spread on this site, over how far that prototype's
+own neighbours are: local density normalisation (Wilkinghoff et al. 2025, arXiv 2509.10951). On fold 4 that raised pAUC
+from 0.37 to 0.44 at the same AUC; whitening, other windows, and means with spreads raised nothing.
 
-How far is too far comes from the site as well: distances that the site's own vectors had before they were learned. Their
-upper tail is taken to be exponential (peaks over threshold, Pickands 1975), which says at which distance there is one in so
-many.
+How far is too far comes from the site as well: distances that the site's own vectors had before they were learned (`tail`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from appliance.novelty.tail import LEAST_FOR_TAIL, FloatArray, reached_by_one_in, share_beyond
 from appliance.types import Float32Array
 
-FloatArray = npt.NDArray[np.float64]
-
-_TAIL_SHARE = 0.1
-_LEAST_FOR_TAIL = 50
-"""Distances needed before a tail is believed."""
 _LEAST_SPREAD = 0.1
 _NEIGHBOURS = 5
+_CROWD_LEARNED = 32
+_ALIKE = 0.3
 _TINY = 1e-9
 
 
@@ -64,11 +62,12 @@ class SiteMemory:
         self._distances = np.zeros(0)
         self._heard_s = 0.0
         self._latest_s: float | None = None
+        self._crowd, self._crowd_of, self._crowd_age = np.zeros(0), np.zeros(0, bool), 0
 
     @property
     def learned(self) -> bool:
         """True once the site is known well enough to call anything novel."""
-        return self._heard_s >= self.settings.learning_s and len(self._distances) >= _LEAST_FOR_TAIL
+        return self._heard_s >= self.settings.learning_s and len(self._distances) >= LEAST_FOR_TAIL
 
     @property
     def heard_s(self) -> float:
@@ -82,33 +81,19 @@ class SiteMemory:
 
     def distance(self, vector: Float32Array | FloatArray) -> float:
         """To the nearest familiar prototype, as a multiple of how far that one's own neighbours are; infinite before the first."""
-        familiar = self._met >= self.settings.familiar_after
+        familiar = self._familiar()
         if not familiar.any():
             self._checked(vector)
             return math.inf
-        spread = self._spread()
-        known = self._prototypes[familiar] / spread
-        away = _rms_distances(self._checked(vector)[None] / spread, known)[0]
-        # What the site makes in many ways (speech) is wide there, what it always makes alike (a pump) is narrow.
-        neighbours = np.sort(_rms_distances(known, known), axis=1)[:, 1 : 1 + _NEIGHBOURS]
-        crowd = neighbours.mean(axis=1) if len(known) > 1 else np.zeros(1)
-        return float((away / np.maximum(crowd, self.settings.radius)).min())
+        return float((self._away(self._checked(vector))[familiar] / self._crowds(familiar)).min())
 
     def novel_from(self, one_in: float) -> float:
         """The distance that one in so many of the site's own vectors reaches; infinite until the site is learned."""
-        if not self.learned:
-            return math.inf
-        edge, excess = self._tail()
-        return edge + excess * math.log(max(one_in * _TAIL_SHARE, 1.0))
+        return reached_by_one_in(one_in, self._distances) if self.learned else math.inf
 
     def share_beyond(self, distance: float) -> float:
         """Share of the site's own vectors that are at least so far, 0..1; 1 until the site is learned."""
-        if not self.learned:
-            return 1.0
-        edge, excess = self._tail()
-        if distance < edge:
-            return float((self._distances >= distance).mean())
-        return _TAIL_SHARE * math.exp(-(distance - edge) / excess) if excess > 0.0 else 0.0
+        return share_beyond(distance, self._distances) if self.learned else 1.0
 
     def learn(self, vector: Float32Array | FloatArray, time_s: float, lasted_s: float) -> float:
         """Meet a sound that ended at `time_s` and lasted `lasted_s`; its distance before it was learned.
@@ -125,13 +110,32 @@ class SiteMemory:
         self._mean = self._mean + step
         self._square += self._count * step * (wide - self._mean)
         self._heard_s += lasted_s
-        nearest, away = self._nearest(wide)
-        if away <= self.settings.radius:
-            self._met[nearest] += 1.0
-            self._prototypes[nearest] += (wide - self._prototypes[nearest]) / max(self._met[nearest], 1.0)
+        self._crowd_age += 1
+        away = self._away(wide)
+        if away.min(initial=math.inf) <= self.settings.radius:
+            self._meet(int(away.argmin()), wide)
         else:
             self._add(wide)
         return distance
+
+    def learn_strange(self, vectors: Sequence[Float32Array | FloatArray], time_s: float) -> None:
+        """Meet a sound that was told as strange, once, in all that it sounded like at `time_s`.
+
+        It says nothing of how far the site's own sounds lie, nor in what units.
+        """
+        self._forget_until(time_s)
+        counted: set[int] = set()
+        for vector in vectors:
+            wide = self._checked(vector)
+            away = self._away(wide)
+            # Where the site never stirs, units are small and no two strange sounds alike: alike are those that are much
+            # nearer to each other than to anything familiar.
+            reach = max(self.settings.radius, _ALIKE * float(away[self._familiar()].min(initial=math.inf)))
+            if away.min(initial=math.inf) > reach:
+                counted.add(self._add(wide))
+            elif (nearest := int(away.argmin())) not in counted:
+                self._meet(nearest, wide)
+                counted.add(nearest)
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Everything that it knows, by name; `from_arrays` takes it."""
@@ -167,12 +171,6 @@ class SiteMemory:
         memory._latest_s = None if math.isnan(latest_s) else latest_s
         return memory
 
-    def _tail(self) -> tuple[float, float]:
-        """Where the tail of the distances begins, and how far beyond that they lie on average."""
-        edge = float(np.quantile(self._distances, 1.0 - _TAIL_SHARE))
-        beyond = self._distances[self._distances > edge]
-        return edge, float((beyond - edge).mean()) if len(beyond) else 0.0
-
     def _checked(self, vector: Float32Array | FloatArray) -> FloatArray:
         wide = np.asarray(vector, np.float64)
         if wide.shape != (self.dimensions,) or not np.isfinite(wide).all():
@@ -185,21 +183,43 @@ class SiteMemory:
         # A dimension that never stirred on this site must not drown the others when it does.
         return np.asarray(np.sqrt(variance + _LEAST_SPREAD**2 * variance.mean()) + _TINY)
 
-    def _nearest(self, wide: FloatArray) -> tuple[int, float]:
-        """Index of the nearest prototype, familiar or not, and how far it is in units of spread."""
-        if not len(self._prototypes):
-            return -1, math.inf
-        away = np.sqrt((((self._prototypes - wide) / self._spread()) ** 2).mean(axis=1))
-        best = int(away.argmin())
-        return best, float(away[best])
+    def _crowds(self, familiar: npt.NDArray[np.bool_]) -> FloatArray:
+        """(familiar prototypes,) mean distance of each to its nearest others; not below the radius.
 
-    def _add(self, vector: FloatArray) -> None:
+        What the site makes in many ways (speech) is wide there, what it always makes alike (a pump) is narrow. Prototypes
+        move slowly, and this costs more than all else: it is worked out anew only where there are others, or now and then.
+        """
+        if self._crowd_age >= _CROWD_LEARNED or not np.array_equal(familiar, self._crowd_of):
+            known = self._prototypes[familiar] / self._spread()
+            others = np.sort(_rms_distances(known, known), axis=1)[:, 1 : 1 + _NEIGHBOURS]
+            mean = others.mean(axis=1) if len(known) > 1 else np.zeros(1)
+            self._crowd, self._crowd_of = np.maximum(mean, self.settings.radius), familiar
+            self._crowd_age = 0
+        return self._crowd
+
+    def _meet(self, index: int, wide: FloatArray) -> None:
+        self._met[index] += 1.0
+        self._prototypes[index] += (wide - self._prototypes[index]) / max(self._met[index], 1.0)
+
+    def _familiar(self) -> npt.NDArray[np.bool_]:
+        """(prototypes,) those met often enough; half a meeting may be forgotten."""
+        return self._met >= self.settings.familiar_after - 0.5
+
+    def _away(self, wide: FloatArray) -> FloatArray:
+        """(prototypes,) distance of each, root mean square in units of spread."""
+        return np.asarray(np.sqrt((((self._prototypes - wide) / self._spread()) ** 2).mean(axis=1)))
+
+    def _add(self, vector: FloatArray) -> int:
+        """Its index; where there is no room it takes that of the least met."""
         weight = 2.0 * self.settings.familiar_after if self._heard_s < self.settings.learning_s else 1.0
         if len(self._met) >= self.settings.capacity:
-            gone = int(self._met.argmin())
-            self._prototypes, self._met = np.delete(self._prototypes, gone, axis=0), np.delete(self._met, gone)
+            index = int(self._met.argmin())
+            self._prototypes[index], self._met[index] = vector, weight
+            self._crowd_age = _CROWD_LEARNED
+            return index
         self._prototypes = np.concatenate([self._prototypes, vector[None]])
         self._met = np.append(self._met, weight)
+        return len(self._met) - 1
 
     def _forget_until(self, time_s: float) -> None:
         # A clock that is set back must not make the past weigh more.

@@ -79,7 +79,8 @@ class Presence:
         state, reasons = assess(states.get("sensor"))
         if faults:
             state, reasons = "degraded", [*reasons, *faults]
-        self._say(self._topics.status, STATUS_SCHEMA, {"state": state, "reasons": reasons, **_adjusted(adjustments)})
+        also = _novelty(states.get("health")) | _adjusted(adjustments)
+        self._say(self._topics.status, STATUS_SCHEMA, {"state": state, "reasons": reasons, **also})
         config, sensor = states.get("config"), states.get("health")
         self._say(
             self._topics.config, CONFIG_SCHEMA, {"version": __version__, "sensor": config.value if config else None}
@@ -102,6 +103,13 @@ class Presence:
             return
         self._connector.publish(_outgoing(topic, schema, self._unit, content, {"time": wire.utc_text(time.time_ns())}))
         self._said[topic] = content
+
+
+def _novelty(health: UnitState | None) -> dict[str, Any]:
+    """Whether the site is still being learned, where the sensor learns it: until then nothing is an anomaly."""
+    said = health.value.get("novelty") if health is not None and isinstance(health.value, dict) else None
+    state = said.get("state") if isinstance(said, dict) else None
+    return {"novelty": state} if state in ("learning", "watching") else {}
 
 
 def _adjusted(adjustments: Adjustments) -> dict[str, Any]:
