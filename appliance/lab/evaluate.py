@@ -61,7 +61,7 @@ class Suite:
         return list(perimeter_suite(self.seed + 1, folds=CALIBRATION_FOLDS, minutes=minutes, **nothing))
 
     def scaled(self, share: float) -> "Suite":
-        """This share of every part, at least one scene of each."""
+        """So much of every part, at least one scene of each."""
         sizes = {name: max(1, round(share * size)) for name, size in self.sizes.items()}
         minutes, each_snr = (
             max(2, round(share * size)) for size in (self.calibration_minutes, self.separation_per_snr)
