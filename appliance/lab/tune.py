@@ -77,27 +77,39 @@ def tuning_scenes(seed: int = 4711, *, minutes: int = 30) -> list[Recipe]:
 
 
 def tune(model: Path, *, also: Sequence[Path] = (), minutes: int = 30, workers: int = 2) -> Tuned:
-    """Tune a model and write its thresholds, calibration and sigma factor into its meta file, and into those of `also`.
+    """Tune a model and write its thresholds, calibration and sigma factor into its meta file.
 
-    `also` is for the same network trained on fold 4 too, which would judge itself too well on it. The same model gives the same file. Raises `ModelError` where the model is not whole, `ConfigError` where there is no
-    audio pack.
+    `also` get the same thresholds and calibration: the same network trained on fold 4 too, which would judge its own labels
+    too well there. Where they point has nothing to do with which recordings they know, so the sigma factor is each one's own.
+    The same models give the same files. Raises `ModelError` where a model is not whole, `ConfigError` where there is no audio
+    pack.
     """
-    (system,) = onnx_systems([model])
-    scenes = list(each(partial(reached, system), tuning_scenes(minutes=minutes), workers, print))
+    scenes = _heard(model, tuning_scenes(minutes=minutes), workers)
     chosen, errors = thresholds(scenes), [error for scene in scenes for error in scene.errors]
     calibration = fit_calibration([claim for scene in scenes for claim in scene.claims])
-    factor = fit_sigma_factor(errors)
-    for path in (one.with_suffix(".meta.json") for one in (model, *also)):
-        document = json.loads(path.read_text(encoding="utf-8"))
+    factors = {model: fit_sigma_factor(errors)}
+    for other in also:
+        sounding = [recipe for recipe in tuning_scenes(minutes=0) if recipe.sources]
+        found = [error for scene in _heard(other, sounding, workers) for error in scene.errors]
+        factors[other] = fit_sigma_factor(found)
+    for path, factor in factors.items():
+        meta = path.with_suffix(".meta.json")
+        document = json.loads(meta.read_text(encoding="utf-8"))
         document |= {"thresholds": chosen, "calibration": calibration, "doa_sigma_factor": factor}
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        meta.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return Tuned(
         _figures(scenes, chosen),
         bool(calibration),
         held_out_calibration_error([scene.claims for scene in scenes]),
-        factor,
+        factors[model],
         float(np.mean([error <= sigma for error, sigma in errors])) if errors else 1.0,
     )
+
+
+def _heard(model: Path, recipes: Sequence[Recipe], workers: int) -> list[Reached]:
+    """What one model's tracks made of scenes."""
+    (system,) = onnx_systems([model])
+    return list(each(partial(reached, system), recipes, workers, print))
 
 
 def _figures(scenes: Sequence[Reached], chosen: Mapping[str, float]) -> dict[str, tuple[float, float, float]]:
