@@ -29,7 +29,7 @@ from appliance.novelty.listener import LEVEL_DIMENSIONS
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.pipeline import Moment, run
 from appliance.publish.presence import _novelty
-from appliance.stages import build_stages
+from appliance.stages import Stages, build_stages
 from appliance.types import Direction, Event, SceneFrame, SceneObject, Strangeness, Track, UnitState
 
 CLASSES = ("drone", "dog")
@@ -143,14 +143,18 @@ def test_it_cools_down_and_obeys_its_threshold() -> None:
     assert patient.told == []
 
 
-def test_without_a_memory_there_is_no_such_class() -> None:
-    stages = build_stages(
+def stages_without_memory() -> Stages:
+    return build_stages(
         SiteSettings(),
         GEOMETRY,
         SceneModel.load("deepasa-edge-small-int8"),
         ulids=seeded_ulids(b""),
         clock=lambda: "replay",
     )
+
+
+def test_without_a_memory_there_is_no_such_class() -> None:
+    stages = stages_without_memory()
     assert stages.novelty is None
     stages.policy.decide([], 0, strange=strange())
     assert stages.policy.finish(10**9) == []
@@ -160,13 +164,7 @@ def test_without_a_memory_there_is_no_such_class() -> None:
 
 
 def directions(samples: Samples, *slots: SceneObject) -> tuple[Direction | None, float]:
-    stages = build_stages(
-        SiteSettings(),
-        GEOMETRY,
-        SceneModel.load("deepasa-edge-small-int8"),
-        ulids=seeded_ulids(b""),
-        clock=lambda: "replay",
-    )
+    stages = stages_without_memory()
     hops = [hop for block in MemorySource(samples.astype(np.float32)).blocks() for hop in stages.extractor.push(block)]
     window = WindowDirection(20)
     for index in range(0, len(hops) - 4, 5):
