@@ -9,7 +9,9 @@ import torch
 from appliance.errors import ConfigError
 from appliance.lab.experiment import load_experiment
 from appliance.lab.network import NetworkSettings
-from appliance.lab.scenes import SceneSettings
+from appliance.lab.scene_batches import drawn_batch
+from appliance.lab.scene_shards import read_shards, write_shards
+from appliance.lab.scenes import SceneMaker, SceneSettings
 from appliance.lab.train import load_checkpoint, train
 from appliance.lab.train_settings import TrainSettings, learning_rate
 
@@ -75,3 +77,19 @@ def test_an_experiment_with_a_wrong_key_names_the_likely_one(tmp_path: Path) -> 
         load_experiment(str(path))
     with pytest.raises(ConfigError, match="one of: base, full, small, small-final, small-judged, tiny"):
         load_experiment("huge")
+
+
+def test_shards_are_the_scenes_that_would_be_drawn_and_a_run_learns_from_them(tmp_path: Path) -> None:
+    folder = tmp_path / "shards"
+    settings = replace(_TINY, bfloat16=False, validation_scenes=0)
+    assert write_shards(settings, folder, 2, workers=1, log=lambda _: None) == 2
+    (folder / "batch-000001.pt").unlink()
+    assert write_shards(settings, folder, 2, workers=1, log=lambda _: None) == 1
+    made, drawn = next(read_shards(settings, folder, 1)), drawn_batch(SceneMaker(_SCENES), settings, 1)
+    for name, values in drawn.items():
+        torch.testing.assert_close(made[name], values, rtol=2e-3, atol=2e-3)
+    train(settings, tmp_path / "run", shards=folder, log=lambda _: None)  # four steps, two uses of each
+    with pytest.raises(ConfigError, match=r"shards\.json: seed: these shards are of other scenes"):
+        next(read_shards(replace(settings, seed=3), folder, 0))
+    with pytest.raises(ConfigError, match="no shards here; make some"):
+        next(read_shards(settings, tmp_path, 0))

@@ -39,8 +39,9 @@ def train(
     workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
     device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
+    shards: Annotated[Path | None, typer.Option(help="Folder of `lab shards`, instead of drawing scenes.")] = None,
 ) -> None:
-    """Train DeepASA-Edge on scenes drawn on the fly."""
+    """Train DeepASA-Edge on scenes drawn on the fly, or made beforehand."""
     if Path(experiment).stem == "full":
         raise ConfigError(f"--experiment {experiment}: the full DeepASA; train it with `appliance lab train-full`")
     from appliance.lab.experiment import load_experiment
@@ -53,8 +54,25 @@ def train(
         workers=workers,
         threads=threads,
         device=device,
+        shards=shards,
         log=lambda line: print(line, flush=True),
     )
+
+
+@app.command()
+def shards(
+    folder: Annotated[Path, typer.Argument(help="Where the batches go; those that are there are kept.")],
+    experiment: Annotated[str, typer.Option(help="Whose scenes: small, tiny … or a TOML file.")] = "small",
+    batches: Annotated[int, typer.Option(min=1, help="How many in all.")] = 100,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that make them.")] = 2,
+) -> None:
+    """Make training scenes beforehand, a file per batch; an interrupted call goes on."""
+    from appliance.lab.experiment import load_experiment
+    from appliance.lab.scene_shards import write_shards
+
+    log = partial(print, flush=True)
+    made = write_shards(load_experiment(experiment), folder, batches, workers=workers, log=log)
+    print(f"{made} batches made, {batches - made} kept, in {folder}")
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Batches of scenes for training, one a step: made ahead, each used more than once, the same for the same step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -26,17 +26,34 @@ class SceneBatches(IterableDataset[Batch]):
         maker = SceneMaker(settings.scenes, settings.seed, device=self._device)
         number = self._first + this
         while True:
-            # Never all hard: what cannot be told in a din still has to be learned from what can.
-            hardest = min(1.0, number * settings.uses / max(1, settings.curriculum_steps))
-            share = Dice((settings.seed, number, 1), maker.device).uniform(settings.batch, low=0.1)
-            yield maker.batch((settings.seed, number), settings.batch, hardest * share)
+            yield drawn_batch(maker, settings, number)
             number += workers
 
 
-def batches_from(settings: TrainSettings, step: int, device: str, workers: int) -> Iterator[Batch]:
-    """Batches on the device, one a step: each new one `uses` times, made on the GPU or by so many processes (0: this one)."""
+def drawn_batch(maker: SceneMaker, settings: TrainSettings, number: int) -> Batch:
+    """New scenes of this number, as hard as the curriculum is by then."""
+    # Never all hard: what cannot be told in a din still has to be learned from what can.
+    hardest = min(1.0, number * settings.uses / max(1, settings.curriculum_steps))
+    share = Dice((settings.seed, number, 1), maker.device).uniform(settings.batch, low=0.1)
+    return maker.batch((settings.seed, number), settings.batch, hardest * share)
+
+
+def batches_from(
+    settings: TrainSettings,
+    step: int,
+    device: str,
+    workers: int,
+    made_before: Callable[[int], Iterator[Batch]] | None = None,
+) -> Iterator[Batch]:
+    """Batches on the device, one a step, each new one `uses` times: made on the GPU, or by so many processes (0: this one).
+
+    `made_before` gives batches from a number on instead: shards.
+    """
     number, skipped = divmod(step, settings.uses)
-    if device.startswith("cuda"):
+    made: Iterator[Batch]
+    if made_before is not None:
+        made = ({name: values.to(device) for name, values in batch.items()} for batch in made_before(number))
+    elif device.startswith("cuda"):
         made = _made_ahead(SceneBatches(settings, number, device))
     else:
         ahead = 4 if workers else None

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from appliance.lab.commit import current_commit
 from appliance.lab.losses import scene_loss
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
 from appliance.lab.scene_batches import batches_from
+from appliance.lab.scene_shards import read_shards
 from appliance.lab.scenes import Batch
 from appliance.lab.train_settings import TrainSettings, learning_rate
 
@@ -123,11 +125,13 @@ def train(
     workers: int = 1,
     threads: int = 1,
     device: str = "cpu",
+    shards: Path | None = None,
     log: Callable[[str], None] = print,
 ) -> Path:
     """Train, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
 
     `start` is the checkpoint that a new folder begins from, its steps counted. `device` is PyTorch's name of where the network learns, `cpu` or `cuda`.
+    `shards` is a folder of scenes made beforehand (`scene_shards`).
     """
     from appliance.lab.validate import validate
 
@@ -145,7 +149,8 @@ def train(
         log(f"going on from {origin} at step {step}")
     progress = Progress(settings, step, log)
     began = time.monotonic()
-    for batch in batches_from(settings, step, device, workers):
+    made_before = None if shards is None else partial(read_shards, settings, shards)
+    for batch in batches_from(settings, step, device, workers, made_before):
         elapsed_s = own_s + time.monotonic() - began
         torch.manual_seed(settings.seed * 1_000_000_007 + step)  # of dropout: a run that goes on drops the same
         progress.add(step, elapsed_s, learner.learn(batch, learning_rate(settings, step, elapsed_s)))
