@@ -1,9 +1,7 @@
 """Training scenes, made in batches in the STFT domain on any device: fast enough to draw every scene once.
 
-A source at (slowly varying) direction θ enters as S(f, t)·E(f)·A(f, θ); reflections as other directions with a delay that
-drifts with the source; reverberation and ambience as isotropic fields, wind and self-noise as fields that are incoherent
-between microphones. The noise is the transform of real samples, so that neighbouring hops are as alike as they are in
-the field. The test suite and the judge render in the time domain, so that this approximation never judges itself.
+A source at (slowly varying) direction θ enters as S(f, t)·E(f)·A(f, θ); `scene_sources` draws what sounds, `scene_space` brings
+it to the array, and here the cast is chosen, the levels are set and the truth is written down. The test suite and the judge render in the time domain, so that this approximation never judges itself.
 """
 
 from dataclasses import dataclass
@@ -15,11 +13,12 @@ from torch.nn import functional
 
 from appliance.dsp.features import BANDS
 from appliance.dsp.harmonics import LONG_SAMPLES, OVERLAP_SAMPLES
-from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, WINDOW_SAMPLES, bin_frequencies_hz
+from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL
 from appliance.lab.fields import ArrayBank
 from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SOUNDS
 from appliance.lab.scene_dice import Dice
 from appliance.lab.scene_sources import SourceBank, in_band, in_band_where, power
+from appliance.lab.scene_space import LABEL_S, SceneSpace
 from appliance.lab.torch_features import TorchFeatures
 
 TARGETS = 3
@@ -27,10 +26,6 @@ CONFUSERS = 2
 _EASY_SNR_DB = 15.0
 _LEAD_LABELS = -(-(LONG_SAMPLES + OVERLAP_SAMPLES) // (HOP_SAMPLES * HOPS_PER_LABEL))
 """Heard before a scene begins and not kept: no unit begins with silence but once."""
-_LABEL_S = HOP_SAMPLES * HOPS_PER_LABEL / SAMPLE_RATE_HZ
-_KEY_LABELS = 4
-"""Label frames from one key direction of a path to the next; responses between them are interpolated."""
-_WHITE_S = 60.0
 
 Batch = dict[str, Tensor]
 """`features` (N, features, T, bands) and the truth: `ratio_mask` (N, 2·J + 1, T, bands), the share of W's energy that each
@@ -87,11 +82,10 @@ class SceneMaker:
             settings.sources, settings.folds, settings.without, synthetic, rng, self._front_end, self.device
         )
         self._arrays = ArrayBank(rng, settings.arrays, self.device)
-        self.hops = round(settings.seconds / _LABEL_S) * HOPS_PER_LABEL
+        self.hops = round(settings.seconds / LABEL_S) * HOPS_PER_LABEL
         self._all_hops = self.hops + _LEAD_LABELS * HOPS_PER_LABEL
-        self._hz = torch.from_numpy(bin_frequencies_hz().astype(np.float32)).to(self.device)
-        white = Dice((seed, 2), self.device).normal(4, int(_WHITE_S * SAMPLE_RATE_HZ))
-        self._white = self._front_end.stft(white) / (0.375 * WINDOW_SAMPLES) ** 0.5
+        dice = Dice((seed, 2), self.device)
+        self._space = SceneSpace(self._arrays, self._all_hops // HOPS_PER_LABEL, self._front_end, dice)
         weights = {label: (1.0 - settings.drone_share) / (len(CLASSES) - 1) for label in CLASSES}
         weights["drone"] = settings.drone_share
         present = self._bank.labels
@@ -112,11 +106,11 @@ class SceneMaker:
         bed_label = dice.choice(self._bed_weights, count)
         scene, slot, label, snr_db = self._cast(dice, hard)
         spectra, active = self._bank.draw(dice, torch.cat([bed_label, label]), self._all_hops)
-        mixture = self._bed(dice, array, spectra[:count])
+        mixture = self._space.bed(dice, array, spectra[:count])
         noise = in_band(power(mixture[:, 0]))
         dry, active = spectra[count:], active[count:]
-        path = self._paths(dice, len(scene))
-        direct, wet = self._propagated(dice, array[scene], dry, path)
+        path = self._space.paths(dice, len(scene))
+        direct, wet = self._space.propagated(dice, array[scene], dry, path)
         level = in_band_where(power(wet[:, 0]), active)
         gain = torch.sqrt(noise[scene] / level.clamp(min=1e-12) * torch.pow(10.0, snr_db / 10.0)) * (level > 1e-12)
         mixture = mixture.index_add(0, scene, wet * gain[:, None, None, None])
@@ -181,107 +175,6 @@ class SceneMaker:
         scene, place = there.nonzero(as_tuple=True)
         slot = torch.where(place < TARGETS, place, -1)
         return scene, slot, torch.cat([label, other], dim=1)[there], snr_db[there]
-
-    def _bed(self, dice: Dice, array: Tensor, spectra: Tensor) -> Tensor:
-        """Ambience as a diffuse field with the recording's levels, wind and self-noise: (n, 4, hops, bins)."""
-        n, hops = spectra.shape[:2]
-        around = functional.avg_pool2d(power(spectra)[:, None], 3, stride=1, padding=1)[:, 0]
-        level = around.sqrt()
-        level = level / (in_band(level**2).sqrt() + 1e-12)[:, None, None]
-        # A floor under the recorded bed: its silent parts and codec cut-offs are not how the field is.
-        coloured = torch.pow(100.0 / self._hz.clamp(min=60.0), dice.uniform(n)[:, None])[:, None]
-        floor = _decibel(dice, n, -25.0, -3.0) * coloured / in_band(coloured**2).sqrt()[:, None, None]
-        bed = self._field(dice, self._arrays.diffuse_root[array], level + floor)
-        gust = dice.curve(n, hops, 25.0)[..., None]
-        speed = torch.exp(0.35 * gust)
-        corner_hz = dice.uniform(n, low=15.0, high=80.0)[:, None, None] * speed
-        slope = dice.uniform(n, low=0.8, high=1.8)[:, None, None]
-        # The corner moves up with the gust, as turbulence is carried past the microphone faster (Corcos 1964).
-        wind = speed**2 / torch.pow(1.0 + self._hz / corner_hz, 2.0 * slope)
-        wind = wind / in_band(wind**2).sqrt()[:, None, None] * _decibel(dice, n, -15.0, 15.0)
-        windy = (dice.uniform(n) < 0.5)[:, None, None]
-        incoherent = _decibel(dice, n, -45.0, -20.0) + torch.where(windy, wind, 0.0)
-        return bed + self._field(dice, self._arrays.incoherent_root[array], incoherent)
-
-    def _field(self, dice: Dice, root: Tensor, level: Tensor) -> Tensor:
-        """(n, 4, hops, bins) noise of magnitude (n, hops, bins) with the spatial covariance root·rootᴴ, root (n, 4, bins, 4)."""
-        n, hops = level.shape[:2]
-        start = dice.integers(0, self._white.shape[1] - hops, n)
-        order = dice.orders(n, 4)
-        stretch = start[:, None] + torch.arange(hops, device=self.device)
-        white = self._white[order[:, :, None], stretch[:, None]]
-        noise = torch.empty_like(white)
-        for channel in range(4):
-            total = root[:, channel, None, :, 0] * white[:, 0]
-            for source in range(1, 4):
-                total += root[:, channel, None, :, source] * white[:, source]
-            noise[:, channel] = total * level
-        return noise
-
-    def _paths(self, dice: Dice, n: int) -> Tensor:
-        """(n, labels, 3) unit vectors: still, or drifting by some degrees per second."""
-        labels = self._all_hops // HOPS_PER_LABEL
-        time_s = _LABEL_S * torch.arange(labels, device=self.device)
-        moving = dice.uniform(n) < 0.5
-        azimuth_rate = torch.where(moving, 8.0 * dice.normal(n), 0.0)[:, None]
-        elevation_rate = torch.where(moving, 3.0 * dice.normal(n), 0.0)[:, None]
-        azimuth_deg = dice.uniform(n, low=-180.0, high=180.0)[:, None] + azimuth_rate * time_s
-        elevation_deg = (12.0 + 22.0 * dice.normal(n)).clamp(-30.0, 85.0)[:, None] + elevation_rate * time_s
-        azimuth, elevation = torch.deg2rad(azimuth_deg), torch.deg2rad(elevation_deg.clamp(-35.0, 89.0))
-        level = torch.cos(elevation)
-        return torch.stack([level * torch.cos(azimuth), level * torch.sin(azimuth), torch.sin(elevation)], dim=2)
-
-    def _propagated(self, dice: Dice, array: Tensor, dry: Tensor, path: Tensor) -> tuple[Tensor, Tensor]:
-        """Direct sound on W (n, hops, bins), and all there is of each source (n, 4, hops, bins)."""
-        n, labels = path.shape[:2]
-        response = self._along(array, path)
-        direct = response[:, 0].repeat_interleave(HOPS_PER_LABEL, dim=1) * dry
-        reflections = dice.choice(dry.real.new_tensor([0.4, 0.45, 0.15]), n)
-        ground = path * path.new_tensor([1.0, 1.0, -1.0])
-        for number in (1, 2):
-            elsewhere = functional.normalize(path + dice.normal(n, 1, 3), dim=2)
-            mirrored = torch.where((dice.uniform(n) < 0.7)[:, None, None], ground, elsewhere)
-            delay_s = dice.uniform(n, low=2e-4, high=1.2e-2)[:, None]
-            drift = torch.where((path[:, 0] != path[:, -1]).any(dim=1), 0.1 * dice.normal(n), 0.0)[:, None]
-            delay_s = delay_s * torch.exp(drift * _LABEL_S * torch.arange(labels, device=self.device))
-            strength, corner_hz = dice.uniform(n, low=0.1, high=0.8), dice.uniform(n, low=1e3, high=8e3)
-            magnitude = (strength[:, None] / (1.0 + self._hz / corner_hz[:, None]))[:, None]
-            chosen = (reflections >= number).nonzero()[:, 0]
-            late = torch.polar(magnitude.expand(-1, labels, -1), -2.0 * torch.pi * self._hz * delay_s[..., None])
-            heard = self._along(array[chosen], mirrored[chosen]) * late[chosen, None]
-            response = response.index_add(0, chosen, heard)
-        wet = response.repeat_interleave(HOPS_PER_LABEL, dim=2) * dry[:, None]
-        echoing = (dice.uniform(n) < 0.4).nonzero()[:, 0]
-        tail = self._tail(dice, array[echoing], dry[echoing])
-        return direct, wet.index_add(0, echoing, tail)
-
-    def _along(self, array: Tensor, path: Tensor) -> Tensor:
-        """Encoded response (n, 4, labels, bins) to plane waves from a path (n, labels, 3)."""
-        labels = path.shape[1]
-        keys = -(-(labels - 1) // _KEY_LABELS) + 1
-        moments = torch.linspace(0, labels - 1, keys, device=self.device).round().long()
-        response = self._arrays.response(array, path[:, moments])
-        after = torch.searchsorted(moments, torch.arange(labels, device=self.device)).clamp(min=1)
-        span = moments[after] - moments[after - 1]
-        share = ((torch.arange(labels, device=self.device) - moments[after - 1]) / span)[:, None]
-        return response[:, :, after - 1] * (1.0 - share) + response[:, :, after] * share
-
-    def _tail(self, dice: Dice, array: Tensor, dry: Tensor) -> Tensor:
-        """Reverberation (n, 4, hops, bins): an isotropic field whose energy dies away behind the sound."""
-        n, hops = dry.shape[:2]
-        reverberation_s = dice.uniform(n, low=0.15, high=1.2)[:, None, None]
-        ages = torch.arange(hops, device=self.device)[:, None] - torch.arange(hops, device=self.device)
-        decay = torch.pow(10.0, -6.0 * HOP_SAMPLES / SAMPLE_RATE_HZ / reverberation_s * ages.clamp(min=0))
-        energy = power(dry)
-        late = torch.bmm(torch.where(ages > 0, decay, 0.0), energy)
-        ratio = torch.pow(10.0, -dice.uniform(n, high=18.0) / 10.0)
-        ratio = ratio * energy.sum(dim=(1, 2)) / (late.sum(dim=(1, 2)) + 1e-12)
-        return self._field(dice, self._arrays.diffuse_root[array], (ratio[:, None, None] * late).sqrt())
-
-
-def _decibel(dice: Dice, n: int, low: float, high: float) -> Tensor:
-    """(n, 1, 1) amplitudes, uniform in decibels."""
-    return torch.pow(10.0, dice.uniform(n, 1, 1, low=low, high=high) / 20.0)
 
 
 def _blend(easy: float, hard: float, difficulty: Tensor) -> Tensor:
