@@ -1,7 +1,8 @@
-"""Training scenes, made in batches in the STFT domain on any device: fast enough to draw every scene once.
+"""Training scenes, made in batches in the STFT domain on any device, while a network learns from those before.
 
 A source at (slowly varying) direction θ enters as S(f, t)·E(f)·A(f, θ); `scene_sources` draws what sounds, `scene_space` brings
-it to the array, and here the cast is chosen, the levels are set and the truth is written down. The test suite and the judge render in the time domain, so that this approximation never judges itself.
+it to the array, and here the cast is chosen, the levels are set and the truth is written down. The test suite and the judge
+render in the time domain, so that this approximation never judges itself.
 """
 
 from dataclasses import dataclass
