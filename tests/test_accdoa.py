@@ -260,7 +260,7 @@ def test_networks_learn_the_same_scenes_in_one_loop_and_are_heard(tmp_path: Path
     experiment = tmp_path / "short.toml"
     scenes = "[scenes]\nfolds = [1]\nseconds = 1.0\nsynthetic_drones = 0.0\nsynthetic_machines = 0.0\narrays = 1\n"
     network = "[network]\nwidth = 16\nblocks = 1\nhead = 16\nobject_width = 8\n"
-    experiment.write_text(f"batch = 2\nsteps = 9\n{network}{scenes}", encoding="utf-8")
+    experiment.write_text(f"batch = 2\nuses = 2\nsteps = 9\n{network}{scenes}", encoding="utf-8")
     run = ["lab", "compare", str(tmp_path / "run")]
     options = ["--experiment", str(experiment), "--steps", "2", "--workers", "0"]
     result = CliRunner().invoke(app, [*run, *CONTESTANTS, *options])

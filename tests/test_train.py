@@ -18,6 +18,7 @@ from appliance.lab.train_settings import TrainSettings, learning_rate
 _SCENES = SceneSettings(folds=(4,), seconds=1.0, synthetic_drones=0.0, synthetic_machines=0.0, arrays=2)
 _TINY = TrainSettings(
     batch=4,
+    uses=2,
     steps=4,
     warmup_steps=1,
     validate_every=2,
@@ -53,7 +54,9 @@ def test_the_checkpoint_carries_its_experiment(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["tiny", "small", "base"])
 def test_every_size_learns(name: str, tmp_path: Path) -> None:
-    settings = replace(load_experiment(name), batch=2, steps=1, minutes=0.0, validation_scenes=0, scenes=_SCENES)
+    settings = replace(
+        load_experiment(name), batch=2, uses=1, steps=1, minutes=0.0, validation_scenes=0, scenes=_SCENES
+    )
     path = train(settings, tmp_path, workers=0, log=lambda _: None)
     assert all(torch.isfinite(weight).all() for weight in _weights(path).values() if weight.is_floating_point())
 

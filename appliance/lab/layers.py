@@ -40,15 +40,19 @@ class MinGru(nn.Module):
 
 def follow(gate: Tensor, candidate: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
     """H ← h + gate·(candidate − h) along time, from `last` (N, channels, 1, bands); all of h, and its end."""
-    if candidate.shape[2] == 1:  # the step graph of the export: no loop
+    if candidate.shape[2] == 1:  # the step graph of the export
         h = last + gate * (candidate - last)
         return h, h
-    h = last[:, :, 0]
-    steps = []
-    for gate_t, candidate_t in zip(gate.expand_as(candidate).unbind(2), candidate.unbind(2), strict=True):
-        h = torch.lerp(h, candidate_t, gate_t)
-        steps.append(h)
-    return torch.stack(steps, dim=2), h.unsqueeze(2)
+    # A parallel scan (Hillis & Steele 1986): after each round a moment has heard twice as many before it.
+    gate = gate.expand_as(candidate)
+    keep, h = 1.0 - gate, gate * candidate
+    h = torch.cat([h[:, :, :1] + keep[:, :, :1] * last, h[:, :, 1:]], dim=2)
+    heard = 1
+    while heard < h.shape[2]:
+        h = torch.cat([h[:, :, :heard], h[:, :, heard:] + keep[:, :, heard:] * h[:, :, :-heard]], dim=2)
+        keep = torch.cat([keep[:, :, :heard], keep[:, :, heard:] * keep[:, :, :-heard]], dim=2)
+        heard *= 2
+    return h, h[:, :, -1:]
 
 
 def pointwise(inputs: int, outputs: int, *, relu: bool) -> nn.Sequential:

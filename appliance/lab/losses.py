@@ -77,6 +77,7 @@ def scene_loss(
     return loss, {name: part.detach() for name, part in parts.items()}
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 @lru_cache(maxsize=4)
 def _permutations(device: torch.device) -> Tensor:
     """(permutations, targets), kept on the device: a copy would not be allowed while a GPU's graph is taken."""

@@ -1,16 +1,24 @@
-"""Batches of scenes for training, one a step: made ahead, each used more than once, the same for the same step."""
+"""Batches of scenes for training, one a step: made ahead, each scene used more than once, the same for the same step.
 
+Scenes cost more than learning from them, so each is used `uses` times (data echoing, arXiv 1907.05550): new, then turned
+and through another equaliser. A batch holds scenes of every age, so that no two steps in a row learn from the same ones.
+"""
+
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from appliance.dsp.features import INTENSITY, LEVEL_RANGE
+from appliance.errors import ConfigError
 from appliance.lab.scene_dice import Dice
 from appliance.lab.scenes import Batch, SceneMaker
 from appliance.lab.train_settings import TrainSettings
 
 _EQUALISER_BELS = 0.2
+_LATER_STEPS = 8
+"""Steps from one use of a scene to the next."""
 
 
 class SceneBatches(IterableDataset[Batch]):
@@ -45,11 +53,14 @@ def batches_from(
     workers: int,
     made_before: Callable[[int], Iterator[Batch]] | None = None,
 ) -> Iterator[Batch]:
-    """Batches on the device, one a step, each new one `uses` times: made on the GPU, or by so many processes (0: this one).
+    """Batches on the device, one a step: their scenes made on the GPU, or by so many processes (0: this one).
 
-    `made_before` gives batches from a number on instead: shards.
+    `made_before` gives batches of new scenes from a number on instead: shards. Raises `ConfigError` where a batch cannot be
+    cut into `uses` equal parts.
     """
-    number, skipped = divmod(step, settings.uses)
+    if settings.batch % settings.uses:
+        raise ConfigError(f"batch: {settings.batch} scenes cannot be {settings.uses} equal parts; see uses")
+    number = step // settings.uses
     made: Iterator[Batch]
     if made_before is not None:
         made = ({name: values.to(device) for name, values in batch.items()} for batch in made_before(number))
@@ -59,11 +70,31 @@ def batches_from(
         ahead = 4 if workers else None
         dataset = SceneBatches(settings, number)
         made = iter(DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=ahead))
+    return _of_every_age(settings, step, made)
+
+
+def _of_every_age(settings: TrainSettings, step: int, made: Iterator[Batch]) -> Iterator[Batch]:
+    """A step learns from one part of the new scenes, and from the parts of some steps before.
+
+    Part p is new at step p − (uses − 1)·`_LATER_STEPS`, so that the first steps have older ones too.
+    """
+    ages = [age * _LATER_STEPS for age in range(settings.uses)]
+    size = settings.batch // settings.uses
+    parts: deque[Batch] = deque(maxlen=ages[-1] + 1)
+    skipped = step % settings.uses
     for batch in made:
-        for use in range(skipped, settings.uses):
-            key = (settings.seed, number, 2 + use)
-            yield batch if use == 0 else heard_otherwise(batch, Dice(key, batch["features"].device))
-        number, skipped = number + 1, 0
+        for part in range(skipped, settings.uses):
+            parts.append({name: values[part * size : (part + 1) * size] for name, values in batch.items()})
+            if len(parts) <= ages[-1]:
+                continue
+            new, *old = (parts[-1 - age] for age in ages)
+            if old:
+                again = {name: torch.cat([each[name] for each in old]) for name in new}
+                again = heard_otherwise(again, Dice((settings.seed, step, 2), again["features"].device))
+                new = {name: torch.cat([values, again[name]]) for name, values in new.items()}
+            yield new
+            step += 1
+        skipped = 0
 
 
 def _made_ahead(batches: SceneBatches) -> Iterator[Batch]:

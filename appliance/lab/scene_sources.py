@@ -1,7 +1,8 @@
 """Sounds of training scenes: recordings held on the device, drawn, placed in time and their channel randomised.
 
-Few recordings have to stand for many: each is drawn at another speed (which wanders, as a rotor's does), with another
-loudness over time and through another channel (equaliser, band limits, air, codec). How often a group of recordings
+Few recordings have to stand for many: each is drawn at another speed (which wanders, as a rotor's does), at times with a
+second one of its class beside it, with another loudness over time and through another channel (equaliser, band limits,
+air, codec). How often a group of recordings
 is drawn goes by the root of how many *independent* ones it has, so that no session of a hundred cuts is the class.
 """
 
@@ -28,6 +29,7 @@ _CODEC_FROM = 128
 _SYNTHESISED = {"drone": synth_drone, "vehicle_engine": synth_engine, "machine_hum": synth_hum}
 _SYNTHETIC_S = 5.0
 _KNOTS_S = 0.5
+_SECOND_DB = (-15.0, 0.0)
 
 
 class SourceBank:
@@ -39,12 +41,16 @@ class SourceBank:
         folds: tuple[int, ...],
         without: tuple[str, ...],
         synthetic: dict[str, tuple[float, int]],
+        doubled: float,
         rng: np.random.Generator,
         features: TorchFeatures,
         device: torch.device,
     ) -> None:
-        """`without`: groups left out, by how they begin. `synthetic`: label → (share of draws, how many are made)."""
-        self.device, self._features = device, features
+        """`without`: groups left out, by how they begin. `synthetic`: label → (share of draws, how many are made).
+
+        `doubled`: share of the long sounds that are two recordings of one class.
+        """
+        self.device, self._features, self._doubled = device, features, doubled
         waves: list[npt.NDArray[np.int16]] = []
         shares: list[tuple[str, float]] = []
         groups: dict[tuple[str, str], list[tuple[npt.NDArray[np.int16], str]]] = {}
@@ -110,8 +116,7 @@ class SourceBank:
     def _waves(self, dice: Dice, labels: Tensor, samples: int) -> Tensor:
         """(n, samples): short sounds here and there, long ones looped over part or all of it."""
         n = len(labels)
-        clip = torch.searchsorted(self._edges, labels + dice.uniform(n).double(), right=False)
-        clip = torch.minimum(clip, self._last[labels])
+        clip, second = self._clips(dice, labels), self._clips(dice, labels)
         time = torch.arange(samples, device=self.device, dtype=torch.float64)
         speed = torch.exp(torch.where(labels == 0, 0.25, 0.12) * dice.uniform(n, low=-1.0))
         speed = torch.where(dice.uniform(n) < 0.7, speed, 1.0)
@@ -121,17 +126,24 @@ class SourceBank:
         waves = torch.empty((n, samples), device=self.device)
         short = self._short[labels]
         if bool((~short).any()):
-            waves[~short] = self._long(dice, clip[~short], played[~short], time)
+            waves[~short] = self._long(dice, clip[~short], second[~short], played[~short], time)
         if bool(short.any()):
             waves[short] = self._shots(dice, clip[short], speed[short].double(), time)
-        rms = waves.square().mean(dim=1, keepdim=True).sqrt()
-        return waves / (rms + 1e-6) * 0.1
+        return waves / _rms(waves) * 0.1
 
-    def _long(self, dice: Dice, clip: Tensor, played: Tensor, time: Tensor) -> Tensor:
+    def _clips(self, dice: Dice, labels: Tensor) -> Tensor:
+        """A recording (n,) of each label."""
+        clip = torch.searchsorted(self._edges, labels + dice.uniform(len(labels)).double(), right=False)
+        return torch.minimum(clip, self._last[labels])
+
+    def _long(self, dice: Dice, clip: Tensor, second: Tensor, played: Tensor, time: Tensor) -> Tensor:
         n, samples = played.shape
-        offset = dice.uniform(n).double() * self._lengths[clip]
-        position = torch.remainder(played + offset[:, None], self._lengths[clip, None].double())
-        waves = self._read(clip, position)
+        waves = self._looped(dice, clip, played)
+        two = (dice.uniform(n) < self._doubled).nonzero()[:, 0]
+        faster = torch.exp(dice.uniform(len(two), 1, low=-0.25, high=0.25))
+        weaker_db = dice.uniform(len(two), 1, low=_SECOND_DB[0], high=_SECOND_DB[1])
+        beside = self._looped(dice, second[two], played[two] * faster)
+        waves[two] += beside * torch.pow(10.0, weaker_db / 20.0) * _rms(waves[two]) / _rms(beside)
         swell_db = dice.curve(n, samples, _KNOTS_S * SAMPLE_RATE_HZ) * dice.uniform(n, high=5.0)[:, None]
         waves = waves * torch.pow(10.0, swell_db / 20.0)
         start = dice.uniform(n, high=0.6 * samples)
@@ -140,6 +152,10 @@ class SourceBank:
         at = time.float()
         gate = (torch.minimum(at - start[:, None], stop[:, None] - at) / fade[:, None]).clamp(0.0, 1.0)
         return torch.where((dice.uniform(n) < 0.5)[:, None], waves, waves * gate)
+
+    def _looped(self, dice: Dice, clip: Tensor, played: Tensor) -> Tensor:
+        offset = dice.uniform(len(clip)).double() * self._lengths[clip]
+        return self._read(clip, torch.remainder(played + offset[:, None], self._lengths[clip, None].double()))
 
     def _shots(self, dice: Dice, clip: Tensor, speed: Tensor, time: Tensor) -> Tensor:
         """One to three of the same, each with its decay; later ones may be cut off by the end."""
@@ -185,6 +201,11 @@ class SourceBank:
         kept = loudness >= codec[:, None, None] * loudness.amax(dim=2, keepdim=True)
         kept[:, :, :_CODEC_FROM] = True
         return spectra * kept
+
+
+def _rms(waves: Tensor) -> Tensor:
+    """(n, 1) and never zero."""
+    return waves.square().mean(dim=1, keepdim=True).sqrt() + 1e-6
 
 
 def power(spectra: Tensor) -> Tensor:

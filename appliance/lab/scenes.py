@@ -53,6 +53,8 @@ class SceneSettings:
     """Share of drones that are synthesised."""
     synthetic_machines: float = 0.2
     """Share of engines and of humming machines that are."""
+    doubled: float = 0.2
+    """Share of sustained sounds that are two recordings of the class at once: one more airframe, engine or voice."""
     snr_db: tuple[float, float] = (-12.0, 20.0)
     """Target against ambience, wind and self-noise, 100 Hz – 7.5 kHz on W."""
     confuser_snr_db: tuple[float, float] = (-5.0, 20.0)
@@ -80,7 +82,14 @@ class SceneMaker:
             )
         }
         self._bank = SourceBank(
-            settings.sources, settings.folds, settings.without, synthetic, rng, self._front_end, self.device
+            settings.sources,
+            settings.folds,
+            settings.without,
+            synthetic,
+            settings.doubled,
+            rng,
+            self._front_end,
+            self.device,
         )
         self._arrays = ArrayBank(rng, settings.arrays, self.device)
         self.hops = round(settings.seconds / LABEL_S) * HOPS_PER_LABEL

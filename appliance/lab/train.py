@@ -1,8 +1,7 @@
 """Train DeepASA-Edge on scenes that are drawn while it learns. Readable in one sitting.
 
-On a GPU the scenes are made there too, so that it never waits for a processor; on a CPU other processes make them. Scenes cost
-as much as learning from them, so each is used twice. Every batch depends on (seed, step) and the kind of device alone, so a
-run resumes at the exact step. The rate is warmed up, constant, and
+On a GPU the scenes are made there too, so that it never waits for a processor; on a CPU other processes make them. Every batch
+depends on (seed, step) and the kind of device alone, so a run resumes at the exact step. The rate is warmed up, constant, and
 falls linearly to zero over the last part, which does what averaging the weights would. (An exponential average was
 tried: on the plateau it scores worse than the weights themselves, since batch normalisation's statistics lag behind.)
 """
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from appliance.lab.commit import current_commit
+from appliance.lab.layers import State
 from appliance.lab.losses import scene_loss
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
 from appliance.lab.scene_batches import batches_from
@@ -30,7 +30,8 @@ from appliance.lab.train_settings import TrainSettings, learning_rate
 class Learner:
     """The network as it learns: weights, optimiser, and what it still remembers of the scenes before.
 
-    On a GPU a whole step is one graph of kernels: so small a network would wait for its thousands of launches.
+    On a GPU a whole step is one graph of fused kernels: so small a network would wait for its thousands of launches, and
+    then for its memory.
     """
 
     def __init__(self, settings: TrainSettings, device: str) -> None:
@@ -47,6 +48,7 @@ class Learner:
         # Half of the next scenes begin with what another scene left behind: the unit listens for hours, and what it
         # remembers must not outlive its cause.
         self._stale = (torch.arange(settings.batch, device=device) % 2 == 0)[:, None, None, None]
+        self._fused = torch.compile(self._losses, fullgraph=True) if self._graphed and settings.fused else self._losses
         self._graph: torch.cuda.CUDAGraph | None = None
         self._batch: Batch = {}
         self._parts: dict[str, Tensor] = {}
@@ -79,12 +81,15 @@ class Learner:
             self._parts = self._step(self._batch)
         return graph
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
+    def _losses(self, batch: Batch, state: State) -> tuple[Tensor, dict[str, Tensor], State]:
         features = batch["features"].to(memory_format=torch.channels_last)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self.settings.bfloat16):
-            outputs, heard = self.network(features, self._state)
+            outputs, heard = self.network(features, state)
         outputs = {name: output.float() for name, output in outputs.items()}
-        loss, parts = scene_loss(outputs, batch, batch["features"])
+        return *scene_loss(outputs, batch, batch["features"]), heard
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        loss, parts, heard = self._fused(batch, self._state)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)

@@ -13,8 +13,8 @@ class TrainSettings:
     seed: int = 0
     batch: int = 16
     """Scenes in a batch."""
-    uses: int = 2
-    """Steps that learn from a batch (data echoing, arXiv 1907.05550): new, then turned and through another channel."""
+    uses: int = 4
+    """Steps that learn from a scene (`scene_batches`): new, then turned and through another equaliser."""
     steps: int = 10_000
     minutes: float = 0.0
     """Where given, the run ends after so long, and the rate falls by the clock: for a machine that is lent by the minute."""
@@ -27,6 +27,8 @@ class TrainSettings:
     """Scenes go from clear single targets to what `scenes` says over this many steps."""
     bfloat16: bool = True
     """Mixed precision: convolutions in bfloat16."""
+    fused: bool = True
+    """On a GPU, kernels that do many steps at once, compiled in the first minute; False where there is no Triton."""
     validate_every: int = 1000
     """Steps from one checkpoint to the next."""
     validation_scenes: int = 64
