@@ -5,9 +5,10 @@ A batch is a dictionary of tensors on the network's device, at least `features` 
 """
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from appliance.lab.accdoa import AccdoaCrnn, adpit_loss
 from appliance.lab.baseline_files import write_baseline
@@ -17,29 +18,19 @@ Batch = dict[str, Tensor]
 _LONGEST_GRADIENT = 2.0
 
 
-class Learns(Protocol):
-    """An optimiser of PyTorch, or several."""
-
-    def zero_grad(self) -> None:
-        """Forget the last gradients."""
-
-    def step(self) -> object:
-        """Learn from the gradients."""
-
-
-def accdoa_step(network: AccdoaCrnn, optimisers: Learns, batch: Batch) -> Tensor:
+def accdoa_step(network: AccdoaCrnn, optimiser: Optimizer, batch: Batch) -> Tensor:
     """Learn one batch; the mean loss over it comes back, detached."""
     network.train()
     outputs, _ = network(batch["features"], network.initial_state(len(batch["features"])))
-    return _descend(network, optimisers, adpit_loss(outputs["accdoa"], batch))
+    return _descend(network, optimiser, adpit_loss(outputs["accdoa"], batch))
 
 
-def steered_cnn_step(network: SteeredCnn, optimisers: Learns, batch: Batch) -> Tensor:
+def steered_cnn_step(network: SteeredCnn, optimiser: Optimizer, batch: Batch) -> Tensor:
     """Learn one batch, steered near the truth; the mean loss over it comes back, detached."""
     network.train()
     towards = training_directions(batch["features"], batch)
     outputs, _ = network(batch["features"], network.initial_state(len(batch["features"])), towards)
-    return _descend(network, optimisers, steered_cnn_loss(outputs, batch))
+    return _descend(network, optimiser, steered_cnn_loss(outputs, batch))
 
 
 def save_baseline(network: AccdoaCrnn | SteeredCnn, path: Path, **facts: Any) -> None:
@@ -47,9 +38,9 @@ def save_baseline(network: AccdoaCrnn | SteeredCnn, path: Path, **facts: Any) ->
     write_baseline(path, network, network.settings, **facts)
 
 
-def _descend(network: nn.Module, optimisers: Learns, loss: Tensor) -> Tensor:
-    optimisers.zero_grad()
+def _descend(network: nn.Module, optimiser: Optimizer, loss: Tensor) -> Tensor:
+    optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
-    optimisers.step()
+    optimiser.step()
     return loss.detach()

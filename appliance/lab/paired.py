@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from appliance.errors import ConfigError
 from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
 from appliance.lab.baseline_training import accdoa_step, save_baseline, steered_cnn_step
-from appliance.lab.optimisers import Optimisers
 from appliance.lab.scene_batches import batches_from
 from appliance.lab.scenes import Batch
 from appliance.lab.steered_cnn import SteeredCnn, SteeredSettings
@@ -52,12 +51,14 @@ class _Baseline:
 
     def __init__(self, network: nn.Module, step: Callable[..., Tensor], settings: TrainSettings, device: str) -> None:
         self._network, self._step = network.to(device), step
-        self._rate = torch.tensor(settings.learning_rate, device=device)
-        self._optimisers = Optimisers(self._network, self._rate, settings.weight_decay, muon=settings.muon)
+        self._optimiser = torch.optim.AdamW(
+            network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        )
 
     def learn(self, batch: Batch, rate: float) -> Tensor:
-        self._rate.fill_(rate)
-        return self._step(self._network, self._optimisers, batch)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        return self._step(self._network, self._optimiser, batch)
 
     def save(self, path: Path, step: int, seconds: float) -> None:
         assert isinstance(self._network, AccdoaCrnn | SteeredCnn)

@@ -21,7 +21,6 @@ from appliance.lab.commit import current_commit
 from appliance.lab.layers import State
 from appliance.lab.losses import scene_loss
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
-from appliance.lab.optimisers import Optimisers
 from appliance.lab.scene_batches import batches_from
 from appliance.lab.scene_shards import read_shards
 from appliance.lab.scenes import Batch
@@ -42,7 +41,9 @@ class Learner:
         self.network: DeepAsaEdge = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._rate = torch.tensor(settings.learning_rate, device=device)
         self._graphed = self._device.type == "cuda"
-        self.optimisers = Optimisers(self.network, self._rate, settings.weight_decay, muon=settings.muon)
+        kind = {"lr": self._rate, "capturable": True, "fused": True} if self._graphed else {"lr": self._rate}
+        self.optimiser = torch.optim.AdamW(network.parameters(), weight_decay=settings.weight_decay, **kind)
+        self._kind = {name: self.optimiser.param_groups[0][name] for name in ("lr", "capturable", "fused", "foreach")}
         self._state = network.initial_state(settings.batch)
         # Half of the next scenes begin with what another scene left behind: the unit listens for hours, and what it
         # remembers must not outlive its cause.
@@ -74,7 +75,7 @@ class Learner:
             for _ in range(3):
                 self._step(self._batch)
         torch.cuda.current_stream().wait_stream(aside)
-        self.optimisers.zero_grad()
+        self.optimiser.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._parts = self._step(self._batch)
@@ -89,10 +90,10 @@ class Learner:
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
         loss, parts, heard = self._fused(batch, self._state)
-        self.optimisers.zero_grad()
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-        self.optimisers.step()
+        self.optimiser.step()
         with torch.no_grad():
             for name, kept in heard.items():
                 self._state[name].copy_(torch.where(self._stale, kept.float(), 0.0))
@@ -102,7 +103,7 @@ class Learner:
         """All that `restore` needs, and the settings."""
         return {
             "network": self.network.state_dict(),
-            "optimisers": self.optimisers.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
             "state": self._state,
             "settings": asdict(self.settings),
             "commit": current_commit(),
@@ -111,8 +112,10 @@ class Learner:
     def restore(self, saved: dict[str, Any]) -> None:
         """Go on from a checkpoint; one that ships has neither optimiser nor memory, and one of another batch size no memory."""
         self.network.load_state_dict(saved["network"])
-        if "optimisers" in saved:
-            self.optimisers.load_state_dict(saved["optimisers"])
+        if "optimiser" in saved:
+            self.optimiser.load_state_dict(saved["optimiser"])
+            for group in self.optimiser.param_groups:  # of this device, and of this run
+                group.update(self._kind, weight_decay=self.settings.weight_decay)
         for name, values in self._state.items():
             kept = saved.get("state", {}).get(name)
             if kept is not None and kept.shape == values.shape:
@@ -138,7 +141,6 @@ def train(
     from appliance.lab.validate import validate
 
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision("high")
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
     learner = Learner(settings, device)

@@ -23,8 +23,6 @@ class TrainSettings:
     decay_share: float = 0.3
     """Last part of the run, over which the rate falls."""
     weight_decay: float = 0.01
-    muon: bool = True
-    """Matrices between hidden channels learn by Muon; False: all weights by AdamW."""
     curriculum_steps: int = 2500
     """Scenes go from clear single targets to what `scenes` says over this many steps."""
     bfloat16: bool = True
