@@ -51,6 +51,8 @@ class MountSettings(Table):
     """Left side up is positive."""
     heading_sigma_deg: float = Field(default=2.0, ge=0.0, le=180.0)
     """1-sigma uncertainty of the heading; it is added to every bearing's sigma."""
+    ground: Literal["none", "snow", "forest_floor", "grass", "bare_soil", "gravel", "asphalt"] = "grass"
+    """What lies around below the array; its reflection flattens elevations, which is undone. none: nothing reflects."""
 
 
 class CaptureSettings(Table):

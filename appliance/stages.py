@@ -60,7 +60,7 @@ def build_stages(
         calibration=model.calibration,
         anomalies=memory is not None,
     )
-    tracker = Tracker(settings.tracking, sigma_factor=model.doa_sigma_factor)
+    tracker = Tracker(settings.tracking, settings.mount, sigma_factor=model.doa_sigma_factor)
     novelty = None
     if memory is not None:
         embedded = model.embedding_dimensions is not None

@@ -185,7 +185,7 @@ def hear(
         clock=lambda: "replay",
         calibration=calibration,
     )
-    tracker = Tracker(settings.tracking, sigma_factor=network.doa_sigma_factor if network else 1.0)
+    tracker = Tracker(settings.tracking, settings.mount, sigma_factor=network.doa_sigma_factor if network else 1.0)
     collector = _Collector(model.classes, calibration)
     source = MemorySource(samples, gaps)
     run(source, extractor, model, tracker, policy, collector, [collector, *observers])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from appliance.angles import unit_vector
+from appliance.tracking.ground import Ground
 from appliance.tracking.sphere import Vector, arc_deg
 from appliance.types import Float32Array, SceneFrame, SceneObject
 
@@ -30,10 +31,14 @@ class Detection:
     """The network's slots that report it, strongest first."""
 
 
-def detections(scene: SceneFrame, least_score: float) -> list[Detection]:
-    """The objects whose best class scores at least `least_score`, strongest first, each source once."""
+def detections(scene: SceneFrame, least_score: float, ground: Ground) -> list[Detection]:
+    """The objects whose best class scores at least `least_score`, strongest first, each source once.
+
+    Their elevations are what they were before `ground` flattened them.
+    """
     found: list[Detection] = []
-    for candidate in sorted(map(_detection, scene.objects), key=lambda d: -float(d.scores.max())):
+    candidates = [_detection(slot, ground) for slot in scene.objects]
+    for candidate in sorted(candidates, key=lambda d: -float(d.scores.max())):
         if candidate.scores.max() < least_score:
             break
         twin = next((i for i, other in enumerate(found) if _same_source(candidate, other)), None)
@@ -44,9 +49,10 @@ def detections(scene: SceneFrame, least_score: float) -> list[Detection]:
     return found
 
 
-def _detection(slot: SceneObject) -> Detection:
+def _detection(slot: SceneObject, ground: Ground) -> Detection:
     doa = slot.doa
     direction = unit_vector(doa.azimuth_deg, doa.elevation_deg if doa.elevation_valid else 0.0)
+    direction = ground.raised(direction) if doa.elevation_valid else direction
     scores = (slot.activity * slot.class_probs).astype(np.float32)
     return Detection(direction, max(slot.doa_sigma_deg, _SIGMA_FLOOR_DEG), scores, doa.elevation_valid, (slot.slot,))
 

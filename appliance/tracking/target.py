@@ -73,15 +73,17 @@ class Target:
             self.filter, self.unheard_s = younger.filter, younger.unheard_s
             self.updated, self.last_update_utc_ns = younger.updated, younger.last_update_utc_ns
 
-    def track(self, *, deleted: bool = False, sigma_factor: float = 1.0) -> Track:
-        """What the outside sees of it now; `sigma_factor` corrects all of the sigma that it states, bias included."""
+    def track(self, *, deleted: bool = False, sigma_factor: float = 1.0, elevation_gain: float = 1.0) -> Track:
+        """What the outside sees of it now; `sigma_factor` corrects all of the sigma that it states, bias included, and
+        errors of elevation are `elevation_gain` times as large as those across it.
+        """
         status: TrackStatus = "confirmed" if self.updated else "coasting"
         if not self.confirmed:
             status = "tentative"
         azimuth_deg, elevation_deg = azimuth_elevation_deg(self.filter.direction)
         # Averaging takes scatter out of the direction, but not what encoder and reflections bend it by.
         variance_deg2 = sigma_factor**2 * (self.filter.variance_deg2 + _BIAS_VARIANCE_DEG2)
-        elevation_deg2 = variance_deg2 if self._elevation_valid else _UNKNOWN_VARIANCE_DEG2
+        elevation_deg2 = elevation_gain**2 * variance_deg2 if self._elevation_valid else _UNKNOWN_VARIANCE_DEG2
         return Track(
             track_id=self.track_id,
             status="deleted" if deleted else status,

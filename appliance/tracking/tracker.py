@@ -2,22 +2,30 @@
 
 import itertools
 
-from appliance.config import TrackingSettings
+from appliance.config import MountSettings, TrackingSettings
 from appliance.tracking.association import associate
 from appliance.tracking.detections import SAME_SOURCE_DEG, detections
+from appliance.tracking.ground import Ground
 from appliance.tracking.sphere import arc_deg
 from appliance.tracking.target import Target
 from appliance.types import SceneFrame, Track
 
 _TOGETHER_S = 1.0
+_IN_FREE_FIELD = MountSettings(ground="none")
 
 
 class Tracker:
     """Gives identity to what the network's slots report. State: the living targets; see `reset`."""
 
-    def __init__(self, settings: TrackingSettings, *, sigma_factor: float = 1.0) -> None:
-        """`sigma_factor` is the model's correction of the sigmas that tracks state; what is tracked does not depend on it."""
+    def __init__(
+        self, settings: TrackingSettings, mount: MountSettings = _IN_FREE_FIELD, *, sigma_factor: float = 1.0
+    ) -> None:
+        """`mount` says what ground flattens the elevations, and how the array hangs above it; without it nothing does.
+
+        `sigma_factor` is the model's correction of the sigmas that tracks state; what is tracked does not depend on it.
+        """
         self._settings = settings
+        self._ground = Ground(mount)
         self._sigma_factor = sigma_factor
         self._ids = itertools.count(1)
         self._targets: list[Target] = []
@@ -26,7 +34,7 @@ class Tracker:
 
     def reset(self) -> list[Track]:
         """Give every track up; returns them once more, as deleted. Identities are not used again."""
-        gone = [target.track(deleted=True, sigma_factor=self._sigma_factor) for target in self._targets]
+        gone = [self._track(target, deleted=True) for target in self._targets]
         self._targets, self._together_s, self._utc_ns = [], {}, None
         return gone
 
@@ -37,7 +45,7 @@ class Tracker:
         self._utc_ns = scene.utc_ns
         for target in self._targets:
             target.predict(elapsed_s)
-        found = detections(scene, self._settings.detection_activity)
+        found = detections(scene, self._settings.detection_activity, self._ground)
         pairs = associate(self._targets, found, self._settings.gate_deg)
         joined = {row: found[column] for row, column in pairs}
         for row, target in enumerate(self._targets):
@@ -52,9 +60,13 @@ class Tracker:
             if column not in taken
         ]
         gone = self._merge_twins(elapsed_s) | {target for target in self._targets if target.expired}
-        tracks = [target.track(deleted=target in gone, sigma_factor=self._sigma_factor) for target in self._targets]
+        tracks = [self._track(target, deleted=target in gone) for target in self._targets]
         self._targets = [target for target in self._targets if target not in gone]
         return tracks
+
+    def _track(self, target: Target, *, deleted: bool) -> Track:
+        gain = self._ground.elevation_gain(target.filter.direction)
+        return target.track(deleted=deleted, sigma_factor=self._sigma_factor, elevation_gain=gain)
 
     def _merge_twins(self, elapsed_s: float) -> set[Target]:
         """The younger of each two tracks of one class that have stayed within `SAME_SOURCE_DEG` for a second.
