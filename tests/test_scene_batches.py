@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def test_each_scene_is_used_so_often_and_never_twice_in_a_row() -> None:
     steps = [batch["class_index"].tolist() for batch in _batches(0, 60)]
     used = Counter(scene for step in steps for scene in step)
     assert all(len(set(step)) == _BATCH for step in steps)
-    assert not any(set(now) & set(after) for now, after in zip(steps, steps[1:], strict=False))
+    assert not any(set(now) & set(after) for now, after in pairwise(steps))
     assert {used[scene] for scene in steps[24][: _BATCH // _USES]} == {_USES}
 
 

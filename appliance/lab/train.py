@@ -141,6 +141,7 @@ def train(
     from appliance.lab.validate import validate
 
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high")  # of a GPU: what is not bfloat16 need not be exact
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
     learner = Learner(settings, device)
