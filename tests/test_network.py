@@ -10,6 +10,7 @@ import torch
 from appliance.dsp.features import BANDS, FEATURES
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.lab.export import OPSET, OUTPUTS, export_step_graph, write_meta
+from appliance.lab.layers import MEMORY_S, MinGru
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
 from appliance.lab.parity import largest_difference, step_graph_outputs, torch_outputs
 
@@ -53,6 +54,20 @@ def test_the_future_changes_nothing_now(network: DeepAsaEdge, features: npt.NDAr
         np.testing.assert_array_equal(one[name][:15], other[name][:15])
         assert np.abs(one[name][15:] - other[name][15:]).max() > 1e-4
     np.testing.assert_array_equal(one["mask"][:, : 15 * HOPS_PER_LABEL], other["mask"][:, : 15 * HOPS_PER_LABEL])
+
+
+def test_what_was_heard_long_ago_is_forgotten() -> None:
+    """A gate that is all but shut gathers for as long as a sound lasts; the state it leaves must not outlast its use."""
+    torch.manual_seed(0)
+    recurrence = MinGru("gru", 4, 3, 1)
+    torch.nn.init.zeros_(recurrence.gate_and_candidate.weight)
+    assert recurrence.gate_and_candidate.bias is not None
+    torch.nn.init.constant_(recurrence.gate_and_candidate.bias, -12.0)
+    state = {"gru": torch.full((1, 3, 1, 1), 5.0)}
+    with torch.no_grad():
+        heard = recurrence(torch.zeros(1, 4, round(3 * MEMORY_S / 0.1), 1), state, {})
+    assert float(heard[0, :, 0].abs().min()) > 4.9
+    assert float(heard[0, :, -1].abs().max()) < 5.0 * 0.06
 
 
 def test_a_head_that_is_left_out_is_not_in_the_graph(network: DeepAsaEdge, tmp_path: Path) -> None:

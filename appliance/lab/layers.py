@@ -1,10 +1,19 @@
 """Layers of the edge networks: causal, with their state in named tensors (N, channels, time, bands)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ
+
 State = dict[str, Tensor]
+
+MEMORY_S = 20.0
+"""Scenes are 4 s when it learns. Without this a gate that is nearly shut gathered over half a minute of one loud drone what no
+scene had ever left behind, and the network stayed deaf to what came after it, for good."""
+_FADES = math.exp(-HOP_SAMPLES * HOPS_PER_LABEL / SAMPLE_RATE_HZ / MEMORY_S)
 
 
 class CausalConv(nn.Module):
@@ -24,7 +33,10 @@ class CausalConv(nn.Module):
 
 
 class MinGru(nn.Module):
-    """minGRU over time: h ← h + z·(h̃ − h), gate and candidate from the input alone, so all products come first."""
+    """minGRU over time: h ← (1 − z)·h + z·h̃, gate and candidate from the input alone, so all products come first.
+
+    What it remembers fades within `MEMORY_S` whatever the gates say.
+    """
 
     def __init__(self, name: str, inputs: int, outputs: int, bands: int) -> None:
         super().__init__()
@@ -34,19 +46,19 @@ class MinGru(nn.Module):
 
     def forward(self, x: Tensor, state: State, new_state: State) -> Tensor:
         gate, candidate = self.gate_and_candidate(x).float().chunk(2, dim=1)
-        h, new_state[self.name] = follow(torch.sigmoid(gate), candidate, state[self.name])
+        gate = torch.sigmoid(gate)
+        h, new_state[self.name] = follow(_FADES * (1.0 - gate), gate * candidate, state[self.name])
         return h
 
 
-def follow(gate: Tensor, candidate: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """H ← h + gate·(candidate − h) along time, from `last` (N, channels, 1, bands); all of h, and its end."""
-    if candidate.shape[2] == 1:  # the step graph of the export
-        h = last + gate * (candidate - last)
+def follow(keep: Tensor, new: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """H ← keep·h + new along time, from `last` (N, channels, 1, bands); all of h, and its end."""
+    if new.shape[2] == 1:  # the step graph of the export
+        h = keep * last + new
         return h, h
     # A parallel scan (Hillis & Steele 1986): after each round a moment has heard twice as many before it.
-    gate = gate.expand_as(candidate)
-    keep, h = 1.0 - gate, gate * candidate
-    h = torch.cat([h[:, :, :1] + keep[:, :, :1] * last, h[:, :, 1:]], dim=2)
+    keep = keep.expand_as(new)
+    h = torch.cat([new[:, :, :1] + keep[:, :, :1] * last, new[:, :, 1:]], dim=2)
     heard = 1
     while heard < h.shape[2]:
         h = torch.cat([h[:, :, :heard], h[:, :, heard:] + keep[:, :, heard:] * h[:, :, :-heard]], dim=2)

@@ -142,7 +142,7 @@ class DeepAsaEdge(nn.Module):
         # regressed vector to it, as first tried, cost 5 degrees of median error.)
         last = state["doa_memory"].reshape(n * s.objects, 3, 1, 1)
         gate = _LEAST_GATE + (1.0 - _LEAST_GATE) * torch.sigmoid(doa[:, 3:4])
-        direction, last = follow(gate, prior.float(), last)
+        direction, last = follow(1.0 - gate, gate * prior.float(), last)
         new_state["doa_memory"] = last.reshape(n, s.objects * 3, 1, 1)
         direction = _normalised(direction + _DOA_CORRECTION * doa[:, :3])
         shape = (n, s.objects, -1, labels)

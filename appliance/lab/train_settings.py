@@ -13,8 +13,9 @@ class TrainSettings:
     seed: int = 0
     batch: int = 16
     """Scenes in a batch."""
-    uses: int = 4
-    """Steps that learn from a scene (`scene_batches`): new, then turned and through another equaliser."""
+    uses: int = 2
+    """Steps that learn from a scene (`scene_batches`): new, then turned and through another equaliser. More is a false economy:
+    with four, the loss of what is seen again fell by memory alone, and weights of as many steps heard less."""
     steps: int = 10_000
     minutes: float = 0.0
     """Where given, the run ends after so long, and the rate falls by the clock: for a machine that is lent by the minute."""
