@@ -10,6 +10,8 @@ from appliance.angles import unit_vector
 from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry
 
 RATE_HZ = 16_000
+FROM_20_DEG = 9.83
+"""Elevation at which a plane wave must come for the ground of a site by default, grass, to have flattened it from 20°."""
 Samples = npt.NDArray[np.float64]
 
 

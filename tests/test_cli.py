@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from plane_waves import RATE_HZ, at_array, hum, silence, write_flac
+from plane_waves import FROM_20_DEG, RATE_HZ, at_array, hum, silence, write_flac
 
 from appliance import __version__
 from appliance.cli.main import COMMANDS
@@ -42,7 +42,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """11 s: a drone at 40° left, 20° up, from second 1 to second 5."""
     sound = np.concatenate([silence(1.0), hum(4.0), silence(6.0)])
     path = tmp_path_factory.mktemp("recording") / "drone.flac"
-    return write_flac(path, at_array(sound, load_array(ARRAY), 40.0, 20.0))
+    return write_flac(path, at_array(sound, load_array(ARRAY), 40.0, FROM_20_DEG))
 
 
 @pytest.fixture
@@ -106,8 +106,7 @@ def test_replay_prints_json_lines_that_hold_what_the_contract_names(replay_args:
     assert new["track_id"] == end["track_id"] == 1
     assert new["clock"] == "replay"
     assert new["azimuth_deg"] == pytest.approx(40.0, abs=3.0)
-    # The sound came at 20°, with no ground: over the grass that a site has by default it would have come at this.
-    assert new["elevation_deg"] == pytest.approx(37.4, abs=4.0)
+    assert new["elevation_deg"] == pytest.approx(20.0, abs=3.0)
     assert new["bearing_true_deg"] == pytest.approx(320.0, abs=3.0)
     assert 0.0 < new["bearing_sigma_deg"] < 10.0
     assert 0.5 < new["confidence"] <= 1.0
@@ -170,7 +169,7 @@ def test_replay_at_the_pace_of_the_recording_says_the_same(
 
 
 def test_listen_draws_levels_objects_and_events(intensity_model: Path, tmp_path: Path) -> None:
-    path = write_flac(tmp_path / "hum.flac", at_array(hum(2.0), load_array(ARRAY), 40.0, 20.0))
+    path = write_flac(tmp_path / "hum.flac", at_array(hum(2.0), load_array(ARRAY), 40.0, FROM_20_DEG))
     done = appliance("listen", path, "--array", ARRAY, "--model", intensity_model)
     assert done.returncode == 0, done.stderr
     for part in ("hum.flac on tetrahedron_4cm2", "dBFS", "drone no longer heard"):

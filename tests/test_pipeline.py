@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plane_waves import RATE_HZ, at_array, hum, silence
+from plane_waves import FROM_20_DEG, RATE_HZ, at_array, hum, silence
 
 from appliance.config import MountSettings, SiteSettings
 from appliance.errors import DeviceError
@@ -102,7 +102,7 @@ def hear(source: Blocks, geometry: ArrayGeometry, model: Path, fails: type[Excep
 @pytest.fixture
 def passing(geometry: ArrayGeometry) -> np.ndarray:
     """(mics, n): 1 s of silence, 4 s of a drone at 40° left and 20° up, 6 s of silence."""
-    return at_array(np.concatenate([silence(1.0), hum(4.0), silence(6.0)]), geometry, 40.0, 20.0)
+    return at_array(np.concatenate([silence(1.0), hum(4.0), silence(6.0)]), geometry, 40.0, FROM_20_DEG)
 
 
 def test_a_drone_is_one_event_at_its_true_bearing(
