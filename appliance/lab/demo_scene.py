@@ -2,7 +2,7 @@
 
 It shows the appliance at work and proves that every part of it runs; how well the model hears is the benchmark's to say. Its
 sources were chosen among those that the shipped weights hear. All are of fold 5 but the explosion: the only one of fold 5 with
-a free licence is a firework that these weights do not take for one, and of fourteen tried here they name three as explosions.
+a free licence is a firework that these weights do not take for one. Of eight breaking glasses of fold 5 they hear five here.
 """
 
 import csv
@@ -70,7 +70,7 @@ RECIPE = Recipe(
             3.0,
         ),
         _source(f"dog/{_ESC50}-5-203128-B-0.flac", "dog", 1.0, 4.0, 14.0, (120.0,), (-3.0,), 30.0),
-        _source(f"glass_break/{_ESC50}-5-221528-A-39.flac", "glass_break", 38.4, 2.0, 16.0, (60.0,), (0.0,), 15.0),
+        _source(f"glass_break/{_ESC50}-5-260432-A-39.flac", "glass_break", 38.4, 2.0, 16.0, (60.0,), (0.0,), 15.0),
         _source(
             f"explosion_fireworks/{_ESC50}-3-251617-A-48.flac", "explosion", 40.5, 3.0, 16.0, (-150.0,), (5.0,), 80.0
         ),
