@@ -40,6 +40,10 @@ class UnitSettings(Table):
     """Sentences for people: name of a shipped language or path of a file of texts."""
 
 
+Surface = Literal["none", "snow", "forest_floor", "grass", "bare_soil", "gravel", "asphalt"]
+"""What lies around below an array."""
+
+
 class MountSettings(Table):
     """[mount]: how the array hangs."""
 
@@ -51,7 +55,7 @@ class MountSettings(Table):
     """Left side up is positive."""
     heading_sigma_deg: float = Field(default=2.0, ge=0.0, le=180.0)
     """1-sigma uncertainty of the heading; it is added to every bearing's sigma."""
-    ground: Literal["none", "snow", "forest_floor", "grass", "bare_soil", "gravel", "asphalt"] = "grass"
+    ground: Surface = "grass"
     """What lies around below the array; its reflection flattens elevations, which is undone. none: nothing reflects."""
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from plane_waves import FROM_20_DEG, at_array, hum
+from plane_waves import at_array, hum
 from pyarrow import parquet, table
 from scipy.io import savemat
 from typer.testing import CliRunner
@@ -434,7 +434,7 @@ def test_a_lost_clock_and_a_broken_array_of_dregon_are_named(shelf: Path) -> Non
 def test_a_system_is_judged_on_recorded_scenes_through_the_pipeline(tmp_path: Path, intensity_model: Path) -> None:
     """A model that needs no training hears a hum at -100°, 20°: a drone, found where it is and nowhere else."""
     array = load_array("tetrahedron_4cm2")
-    samples = soxr.resample(at_array(hum(6.0, 0.05), array, -100.0, FROM_20_DEG).T, 16_000, 24_000)
+    samples = soxr.resample(at_array(hum(6.0, 0.05), array, -100.0, 20.0).T, 16_000, 24_000)
     soundfile.write(tmp_path / "scene.wav", samples, 24_000)
     scores = {}
     for azimuth_deg in (-100.0, 60.0):

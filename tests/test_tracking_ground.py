@@ -1,10 +1,12 @@
 """What the ground does to elevations is what physics says, and is undone whichever way the array hangs."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from appliance.angles import azimuth_elevation_deg, mount_rotation, unit_vector
-from appliance.config import MountSettings, TrackingSettings
+from appliance.config import MountSettings, Surface, TrackingSettings
 from appliance.dsp.features import FEATURE_NAMES, INTENSITY, FeatureExtractor
 from appliance.geometry import load_array
 from appliance.lab.atmosphere import Air
@@ -30,6 +32,10 @@ def test_the_factors_are_those_of_the_reflection_coefficient(surface: str) -> No
     )
     energy = (np.abs(q) ** 2).mean()
     assert SHRINKS_TANGENT_BY[surface] == pytest.approx(min((1 + energy) / (1 - energy), _HARDEST), abs=0.1)
+
+
+def test_a_site_can_name_every_ground_of_a_scene_and_none() -> None:
+    assert set(get_args(Surface)) == set(SHRINKS_TANGENT_BY) == {"none", *FLOW_RESISTIVITY_PA_S_M2}
 
 
 def test_a_noise_above_grass_is_found_where_it_is() -> None:

@@ -138,7 +138,7 @@ def judge(
 
 def _judge_recipe(systems: Sequence[System], recipe: Recipe) -> list[JudgedScene]:
     scene, geometry = render(recipe), recipe.geometry()
-    heard = (hear(scene.samples, geometry, system, gaps=scene.gaps) for system in systems)
+    heard = (hear(scene.samples, geometry, system, gaps=scene.gaps, ground=recipe.ground) for system in systems)
     return [judge_scene(recipe, scene.sources, one) for one in heard]
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from appliance.config import MountSettings, SiteSettings
+from appliance.config import MountSettings, SiteSettings, Surface
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import EventPolicy, policies_for, seeded_ulids
 from appliance.events.confidence import Calibration, confidence
@@ -169,10 +169,11 @@ def hear(
     observers: Sequence[Observer] = (),
     *,
     gaps: Sequence[tuple[int, int]] = (),
+    ground: Surface = "none",
 ) -> HeardScene:
-    """Run the pipeline of the field on samples (mics, n) with the settings that a unit has by default."""
+    """Run the pipeline of the field on samples (mics, n) with the settings that a unit has by default, above such a ground."""
     # A simulated array looks exactly where its recipe says.
-    settings = SiteSettings(mount=MountSettings(heading_sigma_deg=0.0))
+    settings = SiteSettings(mount=MountSettings(heading_sigma_deg=0.0, ground=ground))
     extractor, model = system.stages(geometry)
     network = model if isinstance(model, SceneModel) else None
     calibration = network.calibration if network else {}

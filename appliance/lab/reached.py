@@ -80,7 +80,7 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
     """Let a system hear a scene, rendered if it is not yet, and hold its tracks against the truth."""
     scene, geometry = render(recipe) if scene is None else scene, load_array(recipe.array)
     tracks = _Tracks()
-    heard = hear(scene.samples, geometry, system, [tracks])
+    heard = hear(scene.samples, geometry, system, [tracks], ground=recipe.ground)
     _, model = system.stages(geometry)
     factor = model.doa_sigma_factor if isinstance(model, SceneModel) else 1.0
     outcome = Reached(recipe.seconds)

@@ -6,13 +6,14 @@ complete: the same recipe renders to the same samples. One that cannot be is ref
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance.angles import mount_rotation
+from appliance.config import Surface
 from appliance.errors import ConfigError
 from appliance.geometry import ArrayGeometry, load_array
 from appliance.lab.ground import FLOW_RESISTIVITY_PA_S_M2
@@ -191,6 +192,11 @@ class Recipe(_Part):
             if self.room is not None and not self.room.holds(source.positions_m[0]):
                 raise ValueError(f"sources: {source.label} is outside the room; move it or enlarge size_m")
         return self
+
+    @property
+    def ground(self) -> Surface:
+        """As a site's [mount] says it: in a room the floor is one of six walls."""
+        return "none" if self.surface is None or self.room is not None else cast(Surface, self.surface)
 
     def geometry(self) -> ArrayGeometry:
         """The array as its file says; raises `ConfigError` where there is none."""

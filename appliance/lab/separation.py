@@ -101,7 +101,7 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
     (system,) = onnx_systems([model])
     apart = system.stages(geometry)[1].gives_direct_masks
     gather = _Gather(ObjectMasks(load_meta(model).classes))
-    hear(scene.samples, geometry, system, [gather])
+    hear(scene.samples, geometry, system, [gather], ground=recipe.ground)
     tracked = gather.masks.objects()
     class_aware_db = _class_aware_db(scene, geometry, tracked)
     recovered = []

@@ -20,7 +20,10 @@ def scene_timeline(recipe: Recipe, systems: Sequence[System]) -> dict[str, Any]:
         "part": recipe.notes.get("part", ""),
         "seconds": recipe.seconds,
         "truth": [{"label": source.label, "points": _true_points(source)} for source in scene.sources],
-        "systems": {system.name: _heard(hear(scene.samples, geometry, system, gaps=scene.gaps)) for system in systems},
+        "systems": {
+            system.name: _heard(hear(scene.samples, geometry, system, gaps=scene.gaps, ground=recipe.ground))
+            for system in systems
+        },
     }
 
 
