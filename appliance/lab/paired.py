@@ -37,7 +37,8 @@ class _Edge:
     """DeepASA-Edge, or a variation of it."""
 
     def __init__(self, settings: TrainSettings, device: str) -> None:
-        self._learner = Learner(settings, device)
+        # Minutes of compiling would be minutes of another one's learning; and the baselines are not fused either.
+        self._learner = Learner(replace(settings, fused=False), device)
 
     def learn(self, batch: Batch, rate: float) -> Tensor:
         return self._learner.learn(batch, rate)["loss"]

@@ -2,8 +2,8 @@
 
 Few recordings have to stand for many: each is drawn at another speed (which wanders, as a rotor's does), at times with a
 second one of its class beside it, with another loudness over time and through another channel (equaliser, band limits,
-air, codec). How often a group of recordings
-is drawn goes by the root of how many *independent* ones it has, so that no session of a hundred cuts is the class.
+air, codec). How often a group of recordings is drawn goes by the root of how many *independent* ones it has, so that no
+session of a hundred cuts is the class.
 """
 
 import math

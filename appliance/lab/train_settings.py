@@ -15,7 +15,7 @@ class TrainSettings:
     """Scenes in a batch."""
     uses: int = 2
     """Steps that learn from a scene (`scene_batches`): new, then turned and through another equaliser. More is a false economy:
-    with four, the loss of what is seen again fell by memory alone, and weights of as many steps heard less."""
+    with four, the loss of what is seen again fell by memory alone."""
     steps: int = 10_000
     minutes: float = 0.0
     """Where given, the run ends after so long, and the rate falls by the clock: for a machine that is lent by the minute."""
