@@ -51,6 +51,13 @@ class Novelty(Protocol):
         """Learn from the frame that was judged last, given which events are open."""
 
 
+class Tagger(Protocol):
+    """`model.tagger.ObjectTagger`."""
+
+    def tag(self, hops: Sequence[FeatureFrame], tracks: Sequence[Track], *, after_gap: bool = False) -> list[Track]:
+        """The tracks of this label frame with a second opinion on what they sound like."""
+
+
 class EventSink(Protocol):
     """Where events go: `store.EventLog`, or a list in replay."""
 
@@ -113,6 +120,7 @@ def run(
     sink: EventSink,
     observers: Sequence[Observer] = (),
     *,
+    tagger: Tagger | None = None,
     novelty: Novelty | None = None,
 ) -> PipelineSummary:
     """Hear `source` to its end. Then, also where it ends with an error of its own, all open events are ended.
@@ -120,7 +128,7 @@ def run(
     After a gap features and model are reset, because their state describes another moment; tracks coast.
     Raises what the source raises (`DeviceError`, `RecordingError`) and what the sink raises (`StoreError`).
     """
-    loop = _Loop(extractor, model, tracker, policy, sink, observers, novelty)
+    loop = _Loop(extractor, model, tracker, policy, sink, observers, tagger, novelty)
     try:
         for block in source.blocks():
             loop.hear(block)
@@ -141,10 +149,11 @@ class _Loop:
         policy: EventPolicy,
         sink: EventSink,
         observers: Sequence[Observer],
+        tagger: Tagger | None,
         novelty: Novelty | None,
     ) -> None:
         self._extractor, self._model, self._tracker, self._policy = extractor, model, tracker, policy
-        self._sink, self._observers, self._novelty = sink, observers, novelty
+        self._sink, self._observers, self._tagger, self._novelty = sink, observers, tagger, novelty
         self._hops: list[FeatureFrame] = []
         self._after_gap = False
         self._utc_ns = 0
@@ -186,6 +195,8 @@ class _Loop:
         scene = dataclasses.replace(self._model.step(hops), after_gap=self._after_gap)
         self._after_gap = False
         tracks = self._tracker.update(scene)
+        if self._tagger:
+            tracks = self._tagger.tag(hops, tracks, after_gap=scene.after_gap)
         strange = self._novelty.judge(hops, scene) if self._novelty else None
         events = self._policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap, strange=strange)
         if self._novelty:

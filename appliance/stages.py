@@ -10,6 +10,7 @@ from appliance.errors import ConfigError
 from appliance.events import EventPolicy, UlidFactory, policies_for
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
+from appliance.model.tagger import ObjectTagger
 from appliance.novelty.listener import LEVEL_DIMENSIONS, NoveltyListener
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.tracking import Tracker
@@ -28,6 +29,8 @@ class Stages:
     """Objects → tracks."""
     policy: EventPolicy
     """Tracks → events."""
+    tagger: ObjectTagger | None = None
+    """Tracks → the same with a second opinion on what they sound like, where the model has one beside it."""
     novelty: NoveltyListener | None = None
     """Scenes → how strange they are here, where [novelty] is enabled and the site has a memory."""
 
@@ -67,7 +70,7 @@ def build_stages(
         novelty = NoveltyListener(
             memory, model.classes, embedded=embedded, false_per_day=settings.novelty.false_per_day
         )
-    return Stages(FeatureExtractor(geometry), model, tracker, policy, novelty)
+    return Stages(FeatureExtractor(geometry), model, tracker, policy, model.new_tagger(), novelty)
 
 
 def new_memory(settings: SiteSettings, model: SceneModel) -> SiteMemory:

@@ -243,7 +243,17 @@ def heard(memory: SiteMemory, model: Path, *scenes: Samples) -> list[tuple[float
     )
     watch = Watch()
     source = SceneStream([scene.astype(np.float32) for scene in scenes], GEOMETRY.mics)
-    run(source, stages.extractor, stages.model, stages.tracker, stages.policy, [], [watch], novelty=stages.novelty)
+    run(
+        source,
+        stages.extractor,
+        stages.model,
+        stages.tracker,
+        stages.policy,
+        [],
+        [watch],
+        tagger=stages.tagger,
+        novelty=stages.novelty,
+    )
     return watch.events
 
 

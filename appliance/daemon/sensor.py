@@ -165,6 +165,7 @@ def serve(
                 stages.policy,
                 MutingSink(ClipSink(sink, settings.clips, recorder), controls),
                 observers=(sink, controls, tracks, beside.hearing, heartbeat, *([keeper] if keeper else [])),
+                tagger=stages.tagger,
                 novelty=stages.novelty,
             )
         finally:

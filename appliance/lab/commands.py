@@ -310,6 +310,42 @@ def train_full(
 
 
 @app.command()
+def train_tagger(
+    folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
+    experiment: Annotated[str, typer.Option(help="Whose recordings: small-judged, small-final, or a TOML file.")],
+    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes in all.")] = 75.0,
+    start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+) -> None:
+    """Train the tagger, the second opinion on what a track sounds like. On a CPU."""
+    from appliance.lab.experiment import load_experiment
+    from appliance.lab.tagger_train import train_tagger as run_training
+
+    settings, log = load_experiment(experiment), partial(print, flush=True)
+    path = run_training(
+        settings.scenes, folder, minutes=minutes, start=start, seed=settings.seed, threads=threads, log=log
+    )
+    print(path)
+
+
+@app.command()
+def export_tagger(
+    checkpoint: Annotated[Path, typer.Argument(help="A last.pt of `appliance lab train-tagger`.")],
+    models: Annotated[list[str], typer.Argument(help="Names or paths of the models that it hears beside.")],
+    name: Annotated[str, typer.Option(help="Of the tagger; it goes beside the first model.")] = "object-tagger",
+) -> None:
+    """Write the tagger's ONNX file and name it in the meta of models, which have to be tuned and evaluated anew."""
+    from appliance.lab.tagger_export import export_tagger as write_tagger
+    from appliance.lab.tagger_export import name_in_meta
+    from appliance.model.meta import find_model
+
+    paths = [find_model(model) for model in models]
+    tagger = paths[0].parent / f"{name}.onnx"
+    name_in_meta(write_tagger(checkpoint, tagger), paths)
+    print(tagger)
+
+
+@app.command()
 def compare(
     folder: Annotated[Path, typer.Argument(help="Where NAME.pt of each network goes.")],
     names: Annotated[list[str], typer.Argument(help="edge, edge-short-window, edge-unchained, accdoa, steered_cnn.")],

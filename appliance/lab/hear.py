@@ -75,7 +75,8 @@ class HeardScene:
     frames: tuple[HeardFrame, ...]
     """Confirmed tracks, frame by frame."""
     target_score: npt.NDArray[np.float64]
-    """(label frames,) greatest probability of a drone in any output slot, before tracking; 0 where audio was lost."""
+    """(label frames,) greatest probability of a drone in any output slot, before tracking; where a tagger has a say in it,
+    in any track. 0 where audio was lost."""
     target_direction_deg: npt.NDArray[np.float64]
     """(label frames, 2) azimuth and elevation that this slot says; NaN where audio was lost."""
 
@@ -121,11 +122,11 @@ class MemorySource(contextlib.AbstractContextManager["MemorySource"]):
 class _Collector:
     """Observer and sink: keeps events with their time, confirmed tracks and the target's score."""
 
-    def __init__(self, classes: Sequence[str], calibration: Calibration) -> None:
+    def __init__(self, classes: Sequence[str], calibration: Calibration, *, tagged: bool) -> None:
         self.events: list[tuple[float, Event]] = []
         self.frames: list[HeardFrame] = []
         self.target: dict[int, tuple[float, float, float]] = {}
-        self._classes, self._calibration = tuple(classes), calibration
+        self._classes, self._calibration, self._tagged = tuple(classes), calibration, tagged
         self._target = self._classes.index(TARGET) if TARGET in self._classes else None
 
     def append(self, event: Event) -> None:
@@ -140,7 +141,11 @@ class _Collector:
             scores = [slot.activity * float(slot.class_probs[self._target]) for slot in moment.scene.objects]
             best = int(np.argmax(scores))
             doa = moment.scene.objects[best].doa
-            self.target[frame] = scores[best], doa.azimuth_deg, doa.elevation_deg
+            score = scores[best]
+            if self._tagged:
+                heard = [float(track.class_probs[self._target]) for track in moment.tracks if track.updated]
+                score = max(heard, default=0.0)
+            self.target[frame] = score, doa.azimuth_deg, doa.elevation_deg
         for track in moment.tracks:
             if track.status == "confirmed" and track.updated:
                 best_class = int(track.class_probs.argmax())
@@ -187,9 +192,10 @@ def hear(
         calibration=calibration,
     )
     tracker = Tracker(settings.tracking, settings.mount, sigma_factor=network.doa_sigma_factor if network else 1.0)
-    collector = _Collector(model.classes, calibration)
+    tagger = network.new_tagger() if network else None
+    collector = _Collector(model.classes, calibration, tagged=tagger is not None)
     source = MemorySource(samples, gaps)
-    run(source, extractor, model, tracker, policy, collector, [collector, *observers])
+    run(source, extractor, model, tracker, policy, collector, [collector, *observers], tagger=tagger)
     frames = max(collector.target, default=-1) + 1
     score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
     for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():

@@ -140,6 +140,7 @@ def judge_hours(
         stages.policy,
         sink,
         [begun],
+        tagger=stages.tagger,
         novelty=stages.novelty,
     )
     return count(recipes, begun.events, learned=memory.learned)

@@ -7,6 +7,8 @@ session of a hundred cuts is the class.
 """
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,7 +19,7 @@ from torch import Tensor
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, WINDOW_SAMPLES, bin_frequencies_hz
 from appliance.lab.atmosphere import Air, absorption_db_per_m
 from appliance.lab.datasets.sources import load_clips, read_clip
-from appliance.lab.pack import SHORT_CLASSES, SOUNDS
+from appliance.lab.pack import SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.scene_dice import Dice
 from appliance.lab.synth_drones import synth_drone
 from appliance.lab.synth_machines import synth_engine, synth_hum
@@ -26,8 +28,9 @@ from appliance.lab.torch_features import TorchFeatures
 _ACTIVE_BELOW_PEAK_DB = 25.0
 _IN_BAND = slice(6, 480)
 _CODEC_FROM = 128
-_SYNTHESISED = {"drone": synth_drone, "vehicle_engine": synth_engine, "machine_hum": synth_hum}
-_SYNTHETIC_S = 5.0
+SYNTHESISED = {"drone": synth_drone, "vehicle_engine": synth_engine, "machine_hum": synth_hum}
+"""What makes recordings of a class where there are few."""
+SYNTHETIC_S = 5.0
 _KNOTS_S = 0.5
 _SECOND_DB = (-15.0, 0.0)
 
@@ -53,27 +56,24 @@ class SourceBank:
         self.device, self._features, self._doubled = device, features, doubled
         waves: list[npt.NDArray[np.int16]] = []
         shares: list[tuple[str, float]] = []
-        groups: dict[tuple[str, str], list[tuple[npt.NDArray[np.int16], str]]] = {}
+        groups: dict[tuple[str, str], list[npt.NDArray[np.int16]]] = {}
         used = [clip for clip in load_clips(sources, folds) if not clip.group.startswith(without)]
         with ThreadPoolExecutor() as pool:  # NumPy and libsndfile let go of the interpreter's lock
             read = list(pool.map(lambda clip: _as_int16(read_clip(clip)), used))
             made = {
                 label: list(
-                    pool.map(lambda own, make=_SYNTHESISED[label]: _as_int16(make(own, _SYNTHETIC_S)), rng.spawn(count))
+                    pool.map(lambda own, make=SYNTHESISED[label]: _as_int16(make(own, SYNTHETIC_S)), rng.spawn(count))
                 )
                 for label, (share, count) in synthetic.items()
                 if share > 0.0
             }
         for clip, wave in zip(used, read, strict=True):
-            groups.setdefault((clip.label, clip.group), []).append((wave, clip.recording_id))
-        recorded = dict.fromkeys((label for label, _ in groups), 0.0)
-        for (label, _), clips in groups.items():
-            recorded[label] += math.sqrt(len({recording for _, recording in clips}))
-        for (label, _), clips in groups.items():
-            weight = math.sqrt(len({recording for _, recording in clips})) / recorded[label] / len(clips)
-            weight *= 1.0 - (synthetic[label][0] if label in made else 0.0)
-            waves += [wave for wave, _ in clips]
-            shares += [(label, weight)] * len(clips)
+            groups.setdefault((clip.label, clip.group), []).append(wave)
+        weights, recorded = clip_weights(used), {label for label, _ in groups}
+        for (label, group), own_waves in groups.items():
+            weight = weights[label, group] * (1.0 - (synthetic[label][0] if label in made else 0.0))
+            waves += own_waves
+            shares += [(label, weight)] * len(own_waves)
         for label, own in made.items():
             waves += own
             shares += [(label, (synthetic[label][0] if label in recorded else 1.0) / len(own))] * len(own)
@@ -201,6 +201,21 @@ class SourceBank:
         kept = loudness >= codec[:, None, None] * loudness.amax(dim=2, keepdim=True)
         kept[:, :, :_CODEC_FROM] = True
         return spectra * kept
+
+
+def clip_weights(clips: Sequence[Clip]) -> dict[tuple[str, str], float]:
+    """(label, group) → share of the label's draws that each of its clips has: by the root of the group's recordings."""
+    recordings: dict[tuple[str, str], set[str]] = {}
+    counts = Counter((clip.label, clip.group) for clip in clips)
+    for clip in clips:
+        recordings.setdefault((clip.label, clip.group), set()).add(clip.recording_id)
+    of_label: dict[str, float] = {}
+    for (label, _), own in recordings.items():
+        of_label[label] = of_label.get(label, 0.0) + math.sqrt(len(own))
+    return {
+        (label, group): math.sqrt(len(own)) / of_label[label] / counts[label, group]
+        for (label, group), own in recordings.items()
+    }
 
 
 def _rms(waves: Tensor) -> Tensor:

@@ -15,6 +15,17 @@ from appliance.firmware import FIRMWARE_DIR
 MODELS_DIR = FIRMWARE_DIR / "models"
 
 
+class TaggerReference(BaseModel):
+    """Which tagger (`model.tagger`) hears beside a model: thresholds and calibration hold for the two together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    """Name of its .onnx file, which lies beside the model or among the shipped ones."""
+    sha256: str
+    """Of that file."""
+
+
 class ModelMeta(BaseModel):
     """Fields of a `.meta.json`; `training` and `scores` are for people and may hold anything."""
 
@@ -40,6 +51,8 @@ class ModelMeta(BaseModel):
     """Class → (slope, offset) that make a probability of its score (`events.confidence`); a missing one says its score."""
     doa_sigma_factor: float = Field(default=1.0, gt=0.0)
     """What a track's sigma is multiplied by, so that one of it holds the truth in 68 % (`tracking.target`)."""
+    tagger: TaggerReference | None = None
+    """The second opinion on what tracks sound like; None: the network's own has to do."""
     training: dict[str, Any] = {}
     scores: dict[str, Any] = {}
 
@@ -96,6 +109,16 @@ def load_meta(model_path: Path) -> ModelMeta:
     return meta
 
 
+def find_tagger(model_path: Path, reference: TaggerReference) -> Path:
+    """Path of the tagger that a model's meta names."""
+    for folder in (model_path.parent, MODELS_DIR):
+        if (path := folder / reference.file).is_file():
+            return path
+    raise ModelError(
+        f"{model_path.parent / reference.file}: missing, but the meta of {model_path.name} names it; install the models again"
+    )
+
+
 def shipped_models() -> list[str]:
-    """Names of the models that come with the appliance, sorted."""
-    return sorted(path.stem for path in MODELS_DIR.glob("*.onnx"))
+    """Names of the models that come with the appliance, sorted; a tagger is none, it only hears beside one."""
+    return sorted(path.name.removesuffix(".meta.json") for path in MODELS_DIR.glob("*.meta.json"))

@@ -12,6 +12,7 @@ from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES
 from appliance.errors import ModelError
 from appliance.model.meta import ModelMeta, find_model, load_meta
 from appliance.model.providers import ProviderName, open_session
+from appliance.model.tagger import ObjectTagger, TaggerNetwork
 from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
 
 _EMBEDDING = "scene_embedding"
@@ -21,7 +22,9 @@ _VALIDITY_Z = FEATURE_NAMES.index("validity_z")
 class SceneModel:
     """One ONNX session and the state of what it heard. `load` is how to get one."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, meta: ModelMeta) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, meta: ModelMeta, tagger: TaggerNetwork | None = None
+    ) -> None:
         self.meta = meta
         self.classes = meta.classes
         self.thresholds = meta.thresholds
@@ -29,7 +32,7 @@ class SceneModel:
         self.doa_sigma_factor = meta.doa_sigma_factor
         self.frames_per_step = meta.hops_per_step
         self.provider: str = session.get_providers()[0]
-        self._session = session
+        self._session, self._tagger = session, tagger
         self._outputs = [output.name for output in session.get_outputs()]
         self.reset()
 
@@ -42,8 +45,11 @@ class SceneModel:
         path = find_model(name_or_path)
         meta = load_meta(path)
         try:
-            model = cls(open_session(path, meta, provider, threads), meta)
+            tagger = TaggerNetwork.load(path, meta.tagger, meta.classes) if meta.tagger else None
+            model = cls(open_session(path, meta, provider, threads), meta, tagger)
             model._infer(np.zeros((1, FEATURES, meta.hops_per_step, BANDS), np.float32))
+        except ModelError:
+            raise
         # ONNX Runtime raises a class of its own per status, all straight below Exception.
         except Exception as error:
             raise ModelError(
@@ -67,6 +73,10 @@ class SceneModel:
         """Length of a scene frame's embedding; None for a model that was exported without it."""
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
         return int(shapes[_EMBEDDING][1]) if _EMBEDDING in shapes else None
+
+    def new_tagger(self) -> ObjectTagger | None:
+        """What hears beside the model and has heard nothing yet; None where it has to do alone."""
+        return ObjectTagger(self._tagger) if self._tagger else None
 
     def reset(self) -> None:
         """Forget everything heard: zeros are the state of a network that heard nothing."""

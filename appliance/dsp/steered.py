@@ -1,0 +1,82 @@
+"""What a beam would have heard lately, wherever it is pointed afterwards: levels in fine bands from second-order statistics.
+
+A cardioid of first-order Ambisonics towards the unit vector u is (W + u·V) / 2 with V = [Y, Z, X], so its power in a band
+is a quadratic form in u of ten sums over the band. These are kept for each hop; pointing the beam costs one product.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from appliance.dsp.stft import bin_frequencies_hz
+from appliance.types import Complex64Array, FeatureFrame, Float32Array
+
+_FIRST_BIN, _FIRST_WIDE_BIN, _END_BIN = 3, 45, 487
+_WIDE_BANDS = 46
+BEAM_BAND_EDGES = np.concatenate(
+    [
+        np.arange(_FIRST_BIN, _FIRST_WIDE_BIN),
+        np.round(np.geomspace(_FIRST_WIDE_BIN, _END_BIN, _WIDE_BANDS + 1)).astype(np.int64),
+    ]
+)
+"""(bands + 1,) first bin of each band: single bins up to 690 Hz, then a twentieth wider each, up to 7.6 kHz."""
+BEAM_BANDS = len(BEAM_BAND_EDGES) - 1
+BEAM_BAND_BINS = np.diff(BEAM_BAND_EDGES).astype(np.float32)
+"""(bands,) bins in each."""
+LEVEL_RANGE = 4.0
+_FLOOR_BELOW_PEAK = 1e-10
+_PAIRS = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (2, 2), (3, 3), (1, 2), (1, 3), (2, 3))
+
+
+def beam_band_frequencies_hz() -> Float32Array:
+    """(bands,) centre frequency of each band in Hz."""
+    sums = np.add.reduceat(bin_frequencies_hz()[: BEAM_BAND_EDGES[-1]], BEAM_BAND_EDGES[:-1])
+    return (sums / BEAM_BAND_BINS).astype(np.float32)
+
+
+def beam_band_sum(values: Float32Array) -> Float32Array:
+    """(..., bins) → (..., bands): sum over the bins of each band."""
+    summed = np.add.reduceat(values[..., : BEAM_BAND_EDGES[-1]], BEAM_BAND_EDGES[:-1], axis=-1)
+    return summed.astype(np.float32, copy=False)
+
+
+def relative_levels(powers: Float32Array) -> Float32Array:
+    """Band powers (hops, bands) → log10 of the mean per bin, relative to the mean over all, in bels within ±4."""
+    mean = powers / BEAM_BAND_BINS
+    levels = np.log10(np.maximum(mean, _FLOOR_BELOW_PEAK * mean.max()) + np.float32(1e-20))
+    clipped: Float32Array = np.clip(levels - levels.mean(), -LEVEL_RANGE, LEVEL_RANGE).astype(np.float32)
+    return clipped
+
+
+class BeamHistory:
+    """The last so many hops of Ambisonics. Before as many were heard, the first stands for what came before it."""
+
+    def __init__(self, hops: int) -> None:
+        self._hops = hops
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was heard, after a gap in the audio."""
+        self._moments = np.zeros((0, len(_PAIRS), BEAM_BANDS), np.float32)
+
+    def push(self, frames: Sequence[FeatureFrame]) -> None:
+        """Hear these hops."""
+        moments = _moments(np.stack([frame.spectrum for frame in frames]))
+        if not len(self._moments):
+            self._moments = np.repeat(moments[:1], self._hops, axis=0)
+        self._moments = np.concatenate([self._moments, moments])[-self._hops :]
+
+    def powers(self, azimuth_deg: float, elevation_deg: float) -> Float32Array:
+        """(hops, bands) power of the beam towards a direction, from the oldest hop to the latest."""
+        azimuth, elevation = np.radians(azimuth_deg), np.radians(elevation_deg)
+        flat = np.cos(elevation)
+        towards = np.array([1.0, flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)])
+        weights = [0.25 * towards[a] * towards[b] * (1.0 if a == b else 2.0) for a, b in _PAIRS]
+        powers: Float32Array = np.einsum("p,hpb->hb", np.array(weights, np.float32), self._moments)
+        return np.maximum(powers, 0.0)
+
+
+def _moments(foa: Complex64Array) -> Float32Array:
+    """Ambisonics (hops, 4, bins) [W, Y, Z, X] → (hops, pairs, bands): sums of Re{a·b*}."""
+    re, im = foa.real, foa.imag
+    return beam_band_sum(np.stack([re[:, a] * re[:, b] + im[:, a] * im[:, b] for a, b in _PAIRS], axis=1))

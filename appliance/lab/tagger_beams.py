@@ -1,0 +1,215 @@
+"""Beams for the tagger to learn from: recordings as powers in bands, mixed without phases, rooms or arrays.
+
+A recording is transformed once at a few speeds; from then on channel, ground, reverberation, bed and other sounds are
+products and sums of band powers. That makes thousands a second of one core, where a scene takes a quarter of a second.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.signal import resample_poly
+from torch import Tensor
+from torch.nn import functional
+
+from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BANDS, LEVEL_RANGE, beam_band_frequencies_hz, beam_band_sum
+from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, stft
+from appliance.lab.atmosphere import Air, absorption_db_per_m
+from appliance.lab.datasets.sources import load_clips, read_clip
+from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS
+from appliance.lab.scene_dice import Dice
+from appliance.lab.scene_sources import SYNTHESISED, SYNTHETIC_S, clip_weights
+from appliance.lab.scenes import SceneSettings
+from appliance.lab.tagger_network import TAGGER_HOPS
+
+_HOPS = TAGGER_HOPS
+_SPEEDS = (100, 90, 111)
+_DRONE_SPEEDS = (100, 80, 90, 112, 125)
+"""In per cent: a faster copy of a rotor is another airframe."""
+_SNR_DB = (-10.0, 25.0)
+_OTHER_DB = (-20.0, -4.0)
+_SECOND_DB = (-15.0, 0.0)
+_TARGETS_SHARE = 0.65
+_HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
+_LOUD = 0.9
+"""A sound is as loud as in its loudest tenth: a shot is short."""
+
+
+class BeamMaker:
+    """Makes batches of beams. `batch(key, …)` depends on settings, seed and key alone."""
+
+    def __init__(self, settings: SceneSettings, seed: int = 0) -> None:
+        """Which recordings, how many of them drones or synthetic: as scenes are drawn."""
+        self._settings = settings
+        rng = np.random.default_rng([seed, 7])
+        self._bank = _BeamBank(settings, rng)
+        hz = beam_band_frequencies_hz()
+        self._hz, self._bins = torch.from_numpy(hz), torch.from_numpy(BEAM_BAND_BINS)
+        self._in_band = self._hz > 100.0
+        self._air_db_per_m = torch.from_numpy(absorption_db_per_m(hz.astype(np.float64), Air()).astype(np.float32))
+        points = np.log(np.geomspace(40.0, 8000.0, 8))
+        hats = [np.interp(np.log(hz), points, row) for row in np.eye(8)]
+        self._equaliser = torch.from_numpy(np.stack(hats).astype(np.float32))
+        # Power of noise in a band of k bins: a sum of k exponential variables.
+        self._white = torch.from_numpy(rng.standard_gamma(BEAM_BAND_BINS, (6000, BEAM_BANDS)).astype(np.float32))
+        present = self._bank.labels
+        weights = {label: (1.0 - settings.drone_share) / (len(CLASSES) - 1) for label in CLASSES}
+        weights["drone"] = settings.drone_share
+        targets = _shares({label: weights[label] for label in CLASSES if label in present})
+        others = _shares({label: 1.0 for label in present if label not in CLASSES})
+        self._wanted = _TARGETS_SHARE * targets + (1.0 - _TARGETS_SHARE) * others
+        self._beside = 0.5 * targets + 0.5 * others
+        self._beds = _shares({label: 1.0 for label in DIFFUSE_CLASSES if label in present})
+
+    @torch.no_grad()
+    def batch(self, key: tuple[int, ...], count: int) -> tuple[Tensor, Tensor]:
+        """Levels (count, 1, hops, bands) as `dsp.steered.relative_levels` gives them, and the index into `SOUNDS` (count,).
+
+        A fifth are two recordings of a class at once, half have another sound some decibels below.
+        """
+        dice = Dice(key, torch.device("cpu"))
+        label = dice.choice(self._wanted, count)
+        beam = self._sound(dice, label)
+        second_db = dice.uniform(count, low=_SECOND_DB[0], high=_SECOND_DB[1])
+        twice = dice.uniform(count) < self._settings.doubled
+        beam = beam + self._sound(dice, label) * _power(second_db, twice)
+        bed = self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count)))
+        bed = bed / (bed.sum(dim=(1, 2), keepdim=True) + 1e-9) + self._noise(dice, count)
+        bed = bed * _HOPS / (bed * self._in_band).sum(dim=(1, 2), keepdim=True)
+        beam = beam + bed * _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
+        other_db = dice.uniform(count, low=_OTHER_DB[0], high=_OTHER_DB[1])
+        other = self._sound(dice, dice.choice(self._beside, count))
+        beam = beam + other * _power(other_db, dice.uniform(count) < 0.5)
+        mean = beam / self._bins
+        levels = torch.log10(mean.clamp(min=1e-20) + 1e-10 * mean.amax(dim=(1, 2), keepdim=True))
+        levels = levels - levels.mean(dim=(1, 2), keepdim=True)
+        return levels.clamp(-LEVEL_RANGE, LEVEL_RANGE)[:, None], label
+
+    def _sound(self, dice: Dice, label: Tensor) -> Tensor:
+        """Sounds of these labels through some channel, their loud part at 1."""
+        powers = self._channel(dice, self._bank.draw(dice, label))
+        loud = torch.quantile((powers * self._in_band).sum(dim=2), _LOUD, dim=1)
+        return powers / (loud[:, None, None] + 1e-9)
+
+    def _channel(self, dice: Dice, powers: Tensor) -> Tensor:
+        """Equaliser, band limits, air, the ground's comb and reverberation, each at times; as `scene_sources` has them."""
+        n = len(powers)
+        sigma_db = dice.uniform(n, 1, low=1.0, high=8.0)
+        gain_db = (dice.normal(n, 8) * sigma_db) @ self._equaliser
+        low_pass_db = -20.0 * torch.log10(1.0 + (self._hz / dice.uniform(n, 1, low=2500.0, high=7500.0)) ** 8)
+        gain_db += torch.where(dice.uniform(n, 1) < 0.35, low_pass_db, 0.0)
+        corner = dice.uniform(n, 1, low=40.0, high=400.0)
+        high_pass_db = 20.0 * torch.log10(self._hz**3 / (self._hz**3 + corner**3))
+        gain_db += torch.where(dice.uniform(n, 1) < 0.3, high_pass_db, 0.0)
+        metres = torch.exp(dice.uniform(n, 1, low=0.0, high=math.log(800.0)))
+        gain = torch.pow(10.0, (gain_db - metres * self._air_db_per_m) / 10.0)
+        delay_s = dice.uniform(n, 1, low=2e-4, high=1.2e-2)
+        strength = torch.where(dice.uniform(n, 1) < 0.6, dice.uniform(n, 1, low=0.1, high=0.8), 0.0)
+        # Over a band as wide as the comb's teeth the ripple evens out.
+        ripple = torch.sinc(self._bins * (SAMPLE_RATE_HZ / WINDOW_SAMPLES) * delay_s)
+        comb = 1.0 + strength**2 + 2.0 * strength * torch.cos(2.0 * torch.pi * self._hz * delay_s) * ripple
+        powers = powers * (gain * comb)[:, None]
+        echoing = (dice.uniform(n) < 0.4).nonzero()[:, 0]
+        powers[echoing] += self._tail(dice, powers[echoing])
+        return powers
+
+    def _tail(self, dice: Dice, powers: Tensor) -> Tensor:
+        n = len(powers)
+        keep = torch.exp(-13.8 * _HOP_S / dice.uniform(n, 1, 1, low=0.15, high=1.2))
+        ages = torch.arange(_HOPS)[:, None] - torch.arange(_HOPS)
+        late = torch.bmm(torch.where(ages > 0, keep ** ages.clamp(min=0), 0.0), powers)
+        ratio = torch.pow(10.0, -dice.uniform(n, 1, 1, high=18.0) / 10.0)
+        return ratio * late * powers.sum(dim=(1, 2), keepdim=True) / (late.sum(dim=(1, 2), keepdim=True) + 1e-9)
+
+    def _noise(self, dice: Dice, n: int) -> Tensor:
+        """A coloured floor, and at times wind in gusts; of a bed whose power is 1."""
+        colour = torch.pow(100.0 / self._hz.clamp(min=60.0), 2.0 * dice.uniform(n, 1))
+        floor = self._chi(dice, n) * colour[:, None]
+        slope = 2.0 * dice.uniform(n, 1, low=0.8, high=1.8)
+        turbulence = torch.pow(1.0 + self._hz / dice.uniform(n, 1, low=15.0, high=80.0), -slope)
+        gusts = torch.exp(0.7 * functional.interpolate(dice.normal(n, 1, 8), _HOPS, mode="linear"))[:, 0, :, None]
+        wind = self._chi(dice, n) * turbulence[:, None] * gusts
+        floor, wind = (noise / noise.sum(dim=(1, 2), keepdim=True) for noise in (floor, wind))
+        floor_db, wind_db = dice.uniform(n, low=-25.0, high=-3.0), dice.uniform(n, low=-15.0, high=10.0)
+        return floor * _power(floor_db) + wind * _power(wind_db, dice.uniform(n) < 0.4)
+
+    def _chi(self, dice: Dice, n: int) -> Tensor:
+        start = dice.integers(0, len(self._white) - _HOPS, n)
+        return self._white[start[:, None] + torch.arange(_HOPS)]
+
+
+class _BeamBank:
+    """Band powers of all recordings of some folds, at each of some speeds, and what is drawn from them."""
+
+    def __init__(self, settings: SceneSettings, rng: np.random.Generator) -> None:
+        clips = [c for c in load_clips(settings.sources, settings.folds) if not c.group.startswith(settings.without)]
+        weights = clip_weights(clips)
+        made = {"drone": settings.synthetic_drones}
+        made |= dict.fromkeys(("vehicle_engine", "machine_hum"), settings.synthetic_machines)
+        entries: dict[int, list[tuple[float, npt.NDArray[np.float32]]]] = {}
+        for clip in clips:
+            own = [powers for powers in _at_speeds(read_clip(clip), clip.label) if len(powers) > 4]
+            share = weights[clip.label, clip.group] * (1.0 - made.get(clip.label, 0.0)) / max(len(own), 1)
+            entries.setdefault(SOUNDS.index(clip.label), []).extend((share, powers) for powers in own)
+        for label, share in made.items():
+            count = settings.synthetic_count if share else 0
+            for each in rng.spawn(count):
+                powers = beam_band_power(SYNTHESISED[label](each, SYNTHETIC_S))
+                entries.setdefault(SOUNDS.index(label), []).append((share / count, powers))
+        self.labels = tuple(SOUNDS[number] for number in sorted(entries))
+        # Entries of label k fill the interval (k, k + 1]: one search draws label and entry.
+        edges, last = [], torch.full((len(SOUNDS),), -1)
+        held: list[npt.NDArray[np.float32]] = []
+        for number, listed in sorted(entries.items()):
+            shares = np.cumsum([share for share, _ in listed])
+            edges.append(number + shares / shares[-1])
+            held += [powers for _, powers in listed]
+            last[number] = len(held) - 1
+        lengths = np.array([len(powers) for powers in held])
+        self._edges, self._last = torch.from_numpy(np.concatenate(edges)), last
+        self._powers = torch.from_numpy(np.concatenate(held))
+        self._lengths = torch.from_numpy(lengths)
+        self._starts = torch.from_numpy(np.cumsum(lengths) - lengths)
+        self._short = torch.tensor([label in SHORT_CLASSES for label in SOUNDS])
+
+    def draw(self, dice: Dice, labels: Tensor) -> Tensor:
+        """(n, hops, bands): short sounds once or twice somewhere, long ones looped and at times only for a while."""
+        n, time = len(labels), torch.arange(_HOPS)
+        entry = torch.searchsorted(self._edges, labels + dice.uniform(n).double()).minimum(self._last[labels])
+        length, short = self._lengths[entry, None], self._short[labels, None]
+        looped = (time + (dice.uniform(n, 1) * length).long()) % length
+        once = time - dice.integers(0, round(0.95 * _HOPS), n, 1)
+        again = once - length - dice.integers(3, 78, n, 1)
+        at = torch.where((again >= 0) & (dice.uniform(n, 1) < 0.5), again, once)
+        inside = (at >= 0) & (at < length)
+        position = torch.where(short, torch.where(inside, at, 0), looped)
+        powers = self._powers[self._starts[entry, None] + position]
+        start = dice.uniform(n, 1, high=0.6 * _HOPS)
+        stop = start + dice.uniform(n, 1, low=30.0, high=130.0)
+        gate = ((time - start) / 5.0).clamp(0.0, 1.0) * ((stop - time) / 5.0).clamp(0.0, 1.0)
+        heard = torch.where(short, inside.float(), torch.where(dice.uniform(n, 1) < 0.3, gate, 1.0))
+        return powers * heard[..., None]
+
+
+def beam_band_power(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Samples (n,) of RMS 0.1 → power in the beam's bands (hops, bands)."""
+    level = max(float(np.sqrt(np.square(wave).mean())), 1e-6)
+    spectrum = stft((wave * (0.1 / level)).astype(np.float32))
+    return beam_band_sum(spectrum.real**2 + spectrum.imag**2)
+
+
+def _at_speeds(wave: npt.NDArray[np.float32], label: str) -> list[npt.NDArray[np.float32]]:
+    speeds = _DRONE_SPEEDS if label == "drone" else _SPEEDS
+    return [beam_band_power(wave if percent == 100 else resample_poly(wave, 100, percent)) for percent in speeds]
+
+
+def _power(decibels: Tensor, where: Tensor | float = 1.0) -> Tensor:
+    """(n,) decibels → (n, 1, 1) power, 0 where not wanted."""
+    return (torch.pow(10.0, decibels / 10.0) * where)[:, None, None]
+
+
+def _shares(weights: dict[str, float]) -> Tensor:
+    """(sounds,) weights by name, their sum 1."""
+    shares = torch.tensor([weights.get(label, 0.0) for label in SOUNDS])
+    return shares / shares.sum().clamp(min=1e-9)

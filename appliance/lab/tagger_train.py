@@ -1,0 +1,127 @@
+"""Train the tagger: on a CPU, in an hour. Batches depend on (seed, step) alone; an interrupted run goes on."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from appliance.dsp.steered import BEAM_BANDS
+from appliance.lab.commit import current_commit
+from appliance.lab.pack import SOUNDS
+from appliance.lab.scene_dice import Dice
+from appliance.lab.scenes import SceneSettings
+from appliance.lab.tagger_beams import BeamMaker
+from appliance.lab.tagger_network import TAGGER_HOPS, TaggerCnn, TaggerSettings
+
+_BATCH = 128
+_RATE, _WARMUP_STEPS, _WEIGHT_DECAY = 2e-3, 100, 0.05
+_SMOOTHING = 0.05
+_MIXUP = 0.4
+"""Of every second batch the beams are mixed in pairs (Zhang et al., arXiv 1710.09412), by a share from Beta(.4, .4)."""
+_SAVE_EVERY = 250
+
+
+def train_tagger(
+    scenes: SceneSettings,
+    folder: Path,
+    *,
+    minutes: float,
+    start: Path | None = None,
+    decay_share: float = 0.7,
+    seed: int = 0,
+    threads: int = 1,
+    log: Callable[[str], None] = print,
+) -> Path:
+    """Train for so long in all, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
+
+    `start` is a checkpoint that a new folder begins from, its steps and hours counted. Over the last part, `decay_share` of the
+    time, the rate falls to zero.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    last = folder / "last.pt"
+    network = TaggerCnn(TaggerSettings()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
+    step, seconds, own_s = 0, 0.0, 0.0
+    origin = last if last.exists() else start
+    if origin is not None:
+        saved = torch.load(origin, weights_only=True)
+        network.load_state_dict(saved["network"])
+        step, seconds = saved["step"], saved["seconds"]
+        if origin == last:
+            optimiser.load_state_dict(saved["optimiser"])
+            own_s = saved["own_s"]
+        log(f"going on from {origin} at step {step}")
+    maker = BeamMaker(scenes, seed)
+    began, first_step, losses = time.monotonic(), step, 0.0
+    network.train()
+    while True:
+        elapsed_s = own_s + time.monotonic() - began
+        left = max(0.0, 1.0 - elapsed_s / (60.0 * minutes))
+        if left == 0.0 or (step - first_step and step % _SAVE_EVERY == 0):
+            spent_s = time.monotonic() - began
+            saved = {
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "settings": {"network": asdict(network.settings), "scenes": asdict(scenes), "seed": seed},
+                "commit": current_commit(),
+                "step": step,
+                "seconds": seconds + spent_s,
+                "own_s": own_s + spent_s,
+            }
+            torch.save(saved, folder / "next.pt")
+            (folder / "next.pt").replace(last)
+        if left == 0.0:
+            return last
+        rise = min(1.0, (step - first_step + 1) / _WARMUP_STEPS)
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * rise * min(1.0, left / decay_share)
+        losses += float(_learn(network, optimiser, *_drawn(maker, seed, step)))
+        step += 1
+        if step % 100 == 0:
+            log(f"step {step} loss {losses / min(100, step - first_step):.3f} ETA {left * minutes:.1f} min")
+            losses = 0.0
+
+
+def _learn(network: TaggerCnn, optimiser: torch.optim.Optimizer, levels: Tensor, wanted: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(levels.to(memory_format=torch.channels_last))
+    loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=_SMOOTHING)
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
+    optimiser.step()
+    return loss.detach()
+
+
+def _drawn(maker: BeamMaker, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Beams of this step with bands and moments hidden (SpecAugment, arXiv 1904.08779), and the share of each sound."""
+    levels, label = maker.batch((seed, step), _BATCH)
+    dice = Dice((seed, step, 1), torch.device("cpu"))
+    for size, widest, dim in ((BEAM_BANDS, 12, 3), (BEAM_BANDS, 12, 3), (TAGGER_HOPS, 24, 2)):
+        first, width = dice.integers(0, size, _BATCH, 1), dice.integers(0, widest, _BATCH, 1)
+        place = torch.arange(size)
+        hidden = (place >= first) & (place < first + width)
+        levels = levels.masked_fill(hidden[:, None, None] if dim == 3 else hidden[:, None, :, None], 0.0)
+    wanted = functional.one_hot(label, len(SOUNDS)).float()
+    torch.manual_seed(seed * 1_000_000_007 + step)  # of dropout and mixture: a run that goes on drops the same
+    if step % 2:
+        share = float(torch.distributions.Beta(_MIXUP, _MIXUP).sample())
+        other = torch.randperm(_BATCH)
+        levels = share * levels + (1.0 - share) * levels[other]
+        wanted = share * wanted + (1.0 - share) * wanted[other]
+    return levels, wanted
+
+
+def load_tagger(path: Path) -> tuple[TaggerCnn, dict[str, Any]]:
+    """The network of a checkpoint, ready to listen, and the checkpoint itself."""
+    saved = torch.load(path, weights_only=True, map_location="cpu")
+    network = TaggerCnn(TaggerSettings(**saved["settings"]["network"]))
+    network.load_state_dict({name: values.float() for name, values in saved["network"].items()})
+    return network.eval(), saved

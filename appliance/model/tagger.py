@@ -1,0 +1,116 @@
+"""The tagger: a second opinion on what each track sounds like, from the beam towards it over the last seconds.
+
+The network names what it hears as it hears it, from all that there is at once. The tagger hears one track alone, for
+longer and in finer bands, and was trained on recordings as they are, without rooms or arrays in the way; DeepASA too has
+a classifier of sounds beside it. The two err differently, so together they are right more often than either.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from appliance.dsp.steered import BEAM_BANDS, BeamHistory, relative_levels
+from appliance.errors import ModelError
+from appliance.model.meta import TaggerReference, file_sha256, find_tagger
+from appliance.types import FeatureFrame, Float32Array, Track
+
+OPINION_WEIGHT = 0.4
+"""Of the tagger's opinion in the geometric mean of the two."""
+_FIRST_FRAMES = frozenset({0, 1, 2, 4, 7})
+_AGAIN_FRAMES = 5
+"""A track is listened to in these frames of its life, and then twice a second: what has just begun has little to show yet."""
+
+
+class TaggerNetwork:
+    """One ONNX session: levels of a beam → probability of each class. It has no state; `load` is how to get one."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, classes: Sequence[str]) -> None:
+        """Raises `ModelError` where the graph names other sounds, or hears in other bands."""
+        told = session.get_modelmeta().custom_metadata_map
+        sounds: list[str] = json.loads(told.get("sounds", "[]"))
+        shape = session.get_inputs()[0].shape
+        if missing := set(classes) - set(sounds):
+            raise ModelError(f"it does not know {', '.join(sorted(missing))}")
+        if shape[-1] != BEAM_BANDS:
+            raise ModelError(f"it hears {shape[-1]} bands, this appliance gives {BEAM_BANDS}")
+        self.hops = int(shape[-2])
+        """Length of what it hears at once."""
+        self._session = session
+        self._columns = [sounds.index(label) for label in classes]
+
+    @classmethod
+    def load(cls, model_path: Path, reference: TaggerReference, classes: Sequence[str]) -> "TaggerNetwork":
+        """The tagger of a model, hash checked. Raises `ModelError` that names file and remedy."""
+        path = find_tagger(model_path, reference)
+        if (found := file_sha256(path)) != reference.sha256:
+            raise ModelError(
+                f"{path}: sha256 {found[:12]}… is not {reference.sha256[:12]}… that the meta of {model_path.name} names; "
+                "install the models again"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            network = cls(session, classes)
+            network.probabilities(np.zeros((network.hops, BEAM_BANDS), np.float32))
+        # ONNX Runtime raises a class of its own per status, all straight below Exception.
+        except Exception as error:
+            raise ModelError(
+                f"{path}: cannot be run ({str(error).splitlines()[0]}); install the models again"
+            ) from error
+        return network
+
+    def probabilities(self, levels: Float32Array) -> Float32Array:
+        """`relative_levels` (hops, bands) of a beam → (classes,), what is missing to 1 being other sounds."""
+        (said,) = self._session.run(["probabilities"], {"levels": levels[None, None]})
+        named: Float32Array = said[0, self._columns]
+        return named
+
+
+@dataclass(slots=True)
+class _Opinion:
+    """What was last thought of a track."""
+
+    frames: int
+    """Of its life so far."""
+    probabilities: Float32Array
+    """(classes,)."""
+
+
+class ObjectTagger:
+    """Listens to every track and mends its class probabilities. State: the beam history, and an opinion of each track."""
+
+    def __init__(self, network: TaggerNetwork) -> None:
+        self._network = network
+        self._history = BeamHistory(network.hops)
+        self._opinions: dict[int, _Opinion] = {}
+
+    def tag(self, hops: Sequence[FeatureFrame], tracks: Sequence[Track], *, after_gap: bool = False) -> list[Track]:
+        """The same tracks after a label frame of these hops: `class_probs` times the opinion, each to its weight's power.
+
+        A track that coasts is not listened to: what the beam hears then is something else.
+        """
+        if after_gap:
+            self._history.reset()
+        self._history.push(hops)
+        known, self._opinions = self._opinions, {}
+        return [self._tagged(track, known.get(track.track_id)) for track in tracks]
+
+    def _tagged(self, track: Track, opinion: _Opinion | None) -> Track:
+        if opinion is None:
+            opinion = _Opinion(0, self._listen(track))
+        elif track.updated:
+            opinion.frames += 1
+            if opinion.frames in _FIRST_FRAMES or opinion.frames % _AGAIN_FRAMES == 0:
+                opinion.probabilities = self._listen(track)
+        self._opinions[track.track_id] = opinion
+        both = track.class_probs ** (1.0 - OPINION_WEIGHT) * opinion.probabilities**OPINION_WEIGHT
+        return replace(track, class_probs=both.astype(np.float32))
+
+    def _listen(self, track: Track) -> Float32Array:
+        powers = self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg)
+        return self._network.probabilities(relative_levels(powers))
