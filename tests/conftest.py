@@ -6,11 +6,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from intensity_model import write_intensity_model
 from mqtt import Broker
 from ulid import ULID
 
+from appliance.lab.pack import SOUNDS
 from appliance.store import EventLog
 from appliance.types import Event
 
@@ -71,6 +74,19 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def intensity_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real ONNX model with its meta file, made without training: see `intensity_model.py`."""
     return write_intensity_model(tmp_path_factory.mktemp("model") / "intensity.onnx")
+
+
+@pytest.fixture
+def small_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack with one second of its own noise per sound: enough to draw scenes from."""
+    monkeypatch.setenv("APPLIANCE_PACK", str(tmp_path / "pack"))
+    (tmp_path / "pack").mkdir()
+    lines = ["path,class,source_repo,license,seconds,fold,subclass,recording_id"]
+    for number, label in enumerate(SOUNDS):
+        noise = np.random.default_rng(number).normal(0.0, 0.1, 16_000)
+        soundfile.write(tmp_path / "pack" / f"{label}.flac", noise, 16_000)
+        lines.append(f"{label}.flac,{label},here,CC0,1.0,1,{label},{label}")
+    (tmp_path / "pack" / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-import soundfile
 import torch
 from plane_waves import at_array, hum
 from torch import Tensor
@@ -30,7 +29,7 @@ from appliance.lab.accdoa import (
 )
 from appliance.lab.hear import hear
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
-from appliance.lab.pack import CLASSES, SOUNDS
+from appliance.lab.pack import CLASSES
 from appliance.lab.paired import CONTESTANTS
 from appliance.lab.scenes import TARGETS, SceneMaker, SceneSettings
 from appliance.lab.train import load_checkpoint
@@ -216,19 +215,6 @@ def test_in_the_pipeline_its_sources_are_objects_in_fixed_slots() -> None:
 
 
 # --- its training -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pack with one second of its own noise per sound: enough to draw scenes from."""
-    monkeypatch.setenv("APPLIANCE_PACK", str(tmp_path / "pack"))
-    (tmp_path / "pack").mkdir()
-    lines = ["path,class,source_repo,license,seconds,fold,subclass,recording_id"]
-    for number, label in enumerate(SOUNDS):
-        noise = np.random.default_rng(number).normal(0.0, 0.1, 16_000)
-        soundfile.write(tmp_path / "pack" / f"{label}.flac", noise, 16_000)
-        lines.append(f"{label}.flac,{label},here,CC0,1.0,1,{label},{label}")
-    (tmp_path / "pack" / "manifest.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def training(steps: int) -> TrainSettings:

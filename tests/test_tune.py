@@ -7,7 +7,7 @@ from appliance.lab.confirmation import confirmed_score
 from appliance.lab.perimeter import perimeter_suite
 from appliance.lab.reached import Reached, reached
 from appliance.lab.recipe import Recipe
-from appliance.lab.tune import least_threshold, thresholds
+from appliance.lab.tune import least_threshold, mean_recall, thresholds
 
 
 def test_a_track_reaches_what_k_of_n_frames_reach() -> None:
@@ -29,6 +29,14 @@ def test_all_scenes_count() -> None:
     chosen = thresholds(scenes)
     assert chosen["drone"] == 0.35
     assert chosen["dog"] == 0.81
+
+
+def test_recall_is_the_mean_over_rates_of_false_alarms() -> None:
+    """In an hour each rate bears so many: one of two drones is above the fifth false alarm, both above the ninth."""
+    false_alarms = [0.9, 0.8, 0.7, 0.65, 0.6, 0.5, 0.4, 0.3, 0.2]
+    scene = Reached(3600.0, {"drone": [0.62, 0.25]}, {"drone": false_alarms})
+    assert mean_recall([scene]) == np.mean([0.0, 0.0, 0.0, 0.5, 1.0, 1.0])
+    assert mean_recall([Reached(3600.0)]) == 0.0
 
 
 def test_a_drone_heard_where_it_is_is_a_hit_and_its_track_no_false_alarm() -> None:

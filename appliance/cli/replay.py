@@ -133,6 +133,7 @@ def _seed(file: Path, settings: SiteSettings, geometry: ArrayGeometry, model: Sc
     except OSError as error:
         raise RecordingError(f"{file}: {error.strerror}; give a WAV or FLAC file") from None
     settings_json = settings.model_dump_json(include={"unit", "mount", "tracking", "policy"})
-    for part in (settings_json, str(geometry.positions_m.tolist()), str(geometry.alsa_channels), model.meta.sha256):
+    heard_by = (model.meta.sha256, model.meta.tagger.sha256 if model.meta.tagger else "")
+    for part in (settings_json, str(geometry.positions_m.tolist()), str(geometry.alsa_channels), *heard_by):
         digest.update(part.encode())
     return digest.digest()

@@ -217,6 +217,7 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
             "precision": model.meta.precision,
             "provider": model.provider,
             "classes": list(model.classes),
+            "tagger": model.meta.tagger.model_dump() if model.meta.tagger else None,
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
         **settings.model_dump(

@@ -106,6 +106,7 @@ def tune(
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
     """Find thresholds, calibration of confidence and of sigma on scenes of fold 4; write them into the model's meta file."""
+    from appliance.lab.tune import RATES_PER_HOUR
     from appliance.lab.tune import tune as tune_model
     from appliance.model.meta import find_model
 
@@ -114,6 +115,8 @@ def tune(
     tuned = tune_model(find_model(model), also=others, minutes=minutes, workers=workers)
     for label, (threshold, recall, per_hour) in tuned.classes.items():
         print(f"{label:16s} {threshold:9.2f} {recall:7.2f} {per_hour:15.1f}")
+    rates = ", ".join(f"{rate:g}" for rate in RATES_PER_HOUR)
+    print(f"mean recall over classes and {rates} false alarms/h of each: {tuned.mean_recall:.3f}")
     if tuned.calibrated:
         before, after = tuned.ece
         print(f"confidence: expected calibration error {before:.3f}, calibrated {after:.3f} (held out by halves)")
@@ -313,7 +316,8 @@ def train_full(
 def train_tagger(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
     experiment: Annotated[str, typer.Option(help="Whose recordings: small-judged, small-final, or a TOML file.")],
-    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes in all.")] = 75.0,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Minutes in all.")] = 55.0,
+    steps: Annotated[int, typer.Option(min=0, help="Steps in all, instead of minutes.")] = 0,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
 ) -> None:
@@ -323,7 +327,14 @@ def train_tagger(
 
     settings, log = load_experiment(experiment), partial(print, flush=True)
     path = run_training(
-        settings.scenes, folder, minutes=minutes, start=start, seed=settings.seed, threads=threads, log=log
+        settings.scenes,
+        folder,
+        minutes=minutes,
+        steps=steps,
+        start=start,
+        seed=settings.seed,
+        threads=threads,
+        log=log,
     )
     print(path)
 

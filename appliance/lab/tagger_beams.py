@@ -13,7 +13,7 @@ from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn import functional
 
-from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BANDS, LEVEL_RANGE, beam_band_frequencies_hz, beam_band_sum
+from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BANDS, beam_band_frequencies_hz, beam_band_sum, relative_levels
 from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, stft
 from appliance.lab.atmosphere import Air, absorption_db_per_m
 from appliance.lab.datasets.sources import load_clips, read_clip
@@ -81,10 +81,7 @@ class BeamMaker:
         other_db = dice.uniform(count, low=_OTHER_DB[0], high=_OTHER_DB[1])
         other = self._sound(dice, dice.choice(self._beside, count))
         beam = beam + other * _power(other_db, dice.uniform(count) < 0.5)
-        mean = beam / self._bins
-        levels = torch.log10(mean.clamp(min=1e-20) + 1e-10 * mean.amax(dim=(1, 2), keepdim=True))
-        levels = levels - levels.mean(dim=(1, 2), keepdim=True)
-        return levels.clamp(-LEVEL_RANGE, LEVEL_RANGE)[:, None], label
+        return torch.from_numpy(relative_levels(beam.numpy()))[:, None], label
 
     def _sound(self, dice: Dice, label: Tensor) -> Tensor:
         """Sounds of these labels through some channel, their loud part at 1."""

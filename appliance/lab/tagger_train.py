@@ -30,7 +30,8 @@ def train_tagger(
     scenes: SceneSettings,
     folder: Path,
     *,
-    minutes: float,
+    minutes: float = 55.0,
+    steps: int = 0,
     start: Path | None = None,
     decay_share: float = 0.7,
     seed: int = 0,
@@ -39,8 +40,8 @@ def train_tagger(
 ) -> Path:
     """Train for so long in all, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
 
-    `start` is a checkpoint that a new folder begins from, its steps and hours counted. Over the last part, `decay_share` of the
-    time, the rate falls to zero.
+    `steps`, where given, says how many in all instead. `start` is a checkpoint that a new folder begins from, its steps and
+    hours counted. Over the last part, `decay_share` of the time or the steps, the rate falls to zero.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -48,23 +49,24 @@ def train_tagger(
     last = folder / "last.pt"
     network = TaggerCnn(TaggerSettings()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
-    step, seconds, own_s = 0, 0.0, 0.0
+    step, first_step, seconds, own_s = 0, 0, 0.0, 0.0
     origin = last if last.exists() else start
     if origin is not None:
         saved = torch.load(origin, weights_only=True)
         network.load_state_dict(saved["network"])
         step, seconds = saved["step"], saved["seconds"]
+        first_step = step
         if origin == last:
             optimiser.load_state_dict(saved["optimiser"])
-            own_s = saved["own_s"]
+            first_step, own_s = saved["first_step"], saved["own_s"]
         log(f"going on from {origin} at step {step}")
     maker = BeamMaker(scenes, seed)
-    began, first_step, losses = time.monotonic(), step, 0.0
+    began, begun_step, losses = time.monotonic(), step, 0.0
     network.train()
     while True:
         elapsed_s = own_s + time.monotonic() - began
-        left = max(0.0, 1.0 - elapsed_s / (60.0 * minutes))
-        if left == 0.0 or (step - first_step and step % _SAVE_EVERY == 0):
+        left = max(0.0, 1.0 - (step / steps if steps else elapsed_s / (60.0 * minutes)))
+        if left == 0.0 or (step > begun_step and step % _SAVE_EVERY == 0):
             spent_s = time.monotonic() - began
             saved = {
                 "network": network.state_dict(),
@@ -72,6 +74,7 @@ def train_tagger(
                 "settings": {"network": asdict(network.settings), "scenes": asdict(scenes), "seed": seed},
                 "commit": current_commit(),
                 "step": step,
+                "first_step": first_step,
                 "seconds": seconds + spent_s,
                 "own_s": own_s + spent_s,
             }
@@ -85,7 +88,8 @@ def train_tagger(
         losses += float(_learn(network, optimiser, *_drawn(maker, seed, step)))
         step += 1
         if step % 100 == 0:
-            log(f"step {step} loss {losses / min(100, step - first_step):.3f} ETA {left * minutes:.1f} min")
+            left_s = left * 60.0 * minutes if not steps else (steps - step) * (elapsed_s - own_s) / (step - begun_step)
+            log(f"step {step} loss {losses / min(100, step - begun_step):.3f} ETA {left_s / 60.0:.1f} min")
             losses = 0.0
 
 

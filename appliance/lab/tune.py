@@ -27,6 +27,8 @@ TUNING_FOLDS = (4,)
 FALSE_ALARMS_PER_HOUR = 4.0
 """Of one class, in audio that holds a loud sound of another kind every few seconds; a real site is far quieter."""
 _LOWEST, _HIGHEST = 0.35, 0.95
+RATES_PER_HOUR = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Of false alarms, at which recall is looked at whatever the thresholds: what weights are chosen by."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,6 +43,8 @@ class Tuned:
     """There were claims enough to calibrate confidence."""
     ece: tuple[float, float]
     """Expected calibration error of confidence before and after, of scenes that had no part in their calibration."""
+    mean_recall: float
+    """Over classes and `RATES_PER_HOUR`, each class at the threshold that keeps to the rate."""
     sigma_factor: float
     """What the tracks' sigmas are multiplied by …"""
     within_sigma: float
@@ -65,6 +69,20 @@ def thresholds(scenes: Sequence[Reached]) -> dict[str, float]:
         label: least_threshold([score for scene in scenes for score in scene.false_alarms.get(label, [])], hours)
         for label in CLASSES
     }
+
+
+def mean_recall(scenes: Sequence[Reached]) -> float:
+    """Over the classes that sound in these scenes, and over `RATES_PER_HOUR` of false alarms of each class."""
+    hours = sum(scene.seconds for scene in scenes) / 3600.0
+    recalls = []
+    for label in CLASSES:
+        hits = [score for scene in scenes for score in scene.hits.get(label, [])]
+        false = sorted((score for scene in scenes for score in scene.false_alarms.get(label, [])), reverse=True)
+        for rate in RATES_PER_HOUR if hits else ():
+            borne = int(rate * hours)
+            above = false[borne] if borne < len(false) else 0.0
+            recalls.append(np.mean([score > above for score in hits]))
+    return float(np.mean(recalls)) if recalls else 0.0
 
 
 def tuning_scenes(seed: int = 4711, *, minutes: int = 30) -> list[Recipe]:
@@ -101,6 +119,7 @@ def tune(model: Path, *, also: Sequence[Path] = (), minutes: int = 30, workers: 
         _figures(scenes, chosen),
         bool(calibration),
         held_out_calibration_error([scene.claims for scene in scenes]),
+        mean_recall(scenes),
         factors[model],
         float(np.mean([error <= sigma for error, sigma in errors])) if errors else 1.0,
     )

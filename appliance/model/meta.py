@@ -86,7 +86,7 @@ def find_model(name_or_path: str | Path) -> Path:
 
 
 def load_meta(model_path: Path) -> ModelMeta:
-    """Read and check the meta of a model: hash of the file, and that its front end is ours.
+    """Read and check the meta of a model: hash of the file and of its tagger, and that its front end is ours.
 
     Raises `ModelError` that names file and remedy.
     """
@@ -97,10 +97,14 @@ def load_meta(model_path: Path) -> ModelMeta:
         raise ModelError(f"{path}: missing; every model travels with its meta file, install both again") from None
     except (OSError, ValueError, ValidationError) as error:
         raise ModelError(f"{path}: not a meta file ({str(error).splitlines()[0]}); install the model again") from error
-    if (found := file_sha256(model_path)) != meta.sha256:
-        raise ModelError(
-            f"{model_path}: sha256 {found[:12]}… is not {meta.sha256[:12]}… of {path.name}; tampered with or cut short, install both again"
-        )
+    hashes = {model_path: meta.sha256}
+    if meta.tagger:
+        hashes[find_tagger(model_path, meta.tagger)] = meta.tagger.sha256
+    for file, expected in hashes.items():
+        if (found := file_sha256(file)) != expected:
+            raise ModelError(
+                f"{file}: sha256 {found[:12]}… is not {expected[:12]}… of {path.name}; tampered with or cut short, install both again"
+            )
     for key, ours in front_end().items():
         if (theirs := getattr(meta, key)) != ours:
             raise ModelError(

@@ -10,7 +10,7 @@ import onnxruntime
 from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES
 from appliance.errors import ModelError
-from appliance.model.meta import ModelMeta, find_model, load_meta
+from appliance.model.meta import ModelMeta, find_model, find_tagger, load_meta
 from appliance.model.providers import ProviderName, open_session
 from appliance.model.tagger import ObjectTagger, TaggerNetwork
 from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
@@ -45,7 +45,7 @@ class SceneModel:
         path = find_model(name_or_path)
         meta = load_meta(path)
         try:
-            tagger = TaggerNetwork.load(path, meta.tagger, meta.classes) if meta.tagger else None
+            tagger = TaggerNetwork.load(find_tagger(path, meta.tagger), meta.classes) if meta.tagger else None
             model = cls(open_session(path, meta, provider, threads), meta, tagger)
             model._infer(np.zeros((1, FEATURES, meta.hops_per_step, BANDS), np.float32))
         except ModelError:

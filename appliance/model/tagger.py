@@ -15,7 +15,6 @@ import onnxruntime
 
 from appliance.dsp.steered import BEAM_BANDS, BeamHistory, relative_levels
 from appliance.errors import ModelError
-from appliance.model.meta import TaggerReference, file_sha256, find_tagger
 from appliance.types import FeatureFrame, Float32Array, Track
 
 OPINION_WEIGHT = 0.4
@@ -43,14 +42,8 @@ class TaggerNetwork:
         self._columns = [sounds.index(label) for label in classes]
 
     @classmethod
-    def load(cls, model_path: Path, reference: TaggerReference, classes: Sequence[str]) -> "TaggerNetwork":
-        """The tagger of a model, hash checked. Raises `ModelError` that names file and remedy."""
-        path = find_tagger(model_path, reference)
-        if (found := file_sha256(path)) != reference.sha256:
-            raise ModelError(
-                f"{path}: sha256 {found[:12]}… is not {reference.sha256[:12]}… that the meta of {model_path.name} names; "
-                "install the models again"
-            )
+    def load(cls, path: Path, classes: Sequence[str]) -> "TaggerNetwork":
+        """Open a tagger and prove it by one inference. Raises `ModelError` that names file and remedy."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:

@@ -1,0 +1,84 @@
+"""A beam that is pointed after the fact hears what one that was pointed all along would have heard."""
+
+import numpy as np
+import pytest
+from plane_waves import at_array, hum
+
+from appliance.dsp.features import FeatureExtractor
+from appliance.dsp.steered import (
+    BEAM_BAND_BINS,
+    BEAM_BANDS,
+    BeamHistory,
+    beam_band_frequencies_hz,
+    beam_band_sum,
+    relative_levels,
+)
+from appliance.geometry import load_array
+from appliance.types import AudioBlock, FeatureFrame
+
+_ARRAY = load_array("tetrahedron_4cm2")
+
+
+def random_hops(count: int, seed: int = 0) -> list[FeatureFrame]:
+    rng = np.random.default_rng(seed)
+    spectra = rng.normal(size=(count, 4, 513)) + 1j * rng.normal(size=(count, 4, 513))
+    return [FeatureFrame(np.zeros((0, 0), np.float32), s.astype(np.complex64), i, 0) for i, s in enumerate(spectra)]
+
+
+@pytest.mark.parametrize(("azimuth_deg", "elevation_deg"), [(0.0, 0.0), (-120.0, 35.0), (77.0, -20.0)])
+def test_the_quadratic_form_is_the_cardioid_s_power(azimuth_deg: float, elevation_deg: float) -> None:
+    hops = random_hops(12)
+    history = BeamHistory(12)
+    history.push(hops[:5])
+    history.push(hops[5:])
+    azimuth, elevation = np.radians([azimuth_deg, elevation_deg])
+    x, y, z = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)
+    spectra = np.stack([hop.spectrum for hop in hops])
+    beam = 0.5 * (spectra[:, 0] + y * spectra[:, 1] + z * spectra[:, 2] + x * spectra[:, 3])
+    expected = beam_band_sum((np.abs(beam) ** 2).astype(np.float32))
+    np.testing.assert_allclose(history.powers(azimuth_deg, elevation_deg), expected, rtol=1e-4)
+
+
+def test_a_sound_is_heard_where_it_is_and_not_behind() -> None:
+    samples = at_array(hum(1.0), _ARRAY, 40.0, 10.0).astype(np.float32)
+    history = BeamHistory(40)
+    history.push(FeatureExtractor(_ARRAY).push(AudioBlock(samples, 16_000, 0, 0)))
+    rotor = np.abs(beam_band_frequencies_hz() - 440.0) < 10.0
+    towards, behind = (
+        history.powers(azimuth, elevation)[-20:, rotor].sum() for azimuth, elevation in ((40.0, 10.0), (-140.0, -10.0))
+    )
+    assert 10.0 * np.log10(towards / behind) > 20.0
+
+
+def test_before_the_first_hop_there_was_more_of_the_same_and_a_reset_forgets() -> None:
+    history = BeamHistory(20)
+    first, second = random_hops(5, 1), random_hops(5, 2)
+    history.push(first)
+    history.push(second)
+    powers = history.powers(30.0, 0.0)
+    assert powers.shape == (20, BEAM_BANDS)
+    np.testing.assert_array_equal(powers[:10], np.repeat(powers[10:11], 10, axis=0))
+    history.reset()
+    history.push(second)
+    np.testing.assert_array_equal(history.powers(30.0, 0.0)[-5:], powers[-5:])
+    assert (history.powers(30.0, 0.0)[:15] == powers[15]).all()
+
+
+def test_it_holds_no_more_than_it_is_asked_to() -> None:
+    history, hops = BeamHistory(8), random_hops(30)
+    for at in range(0, 30, 5):
+        history.push(hops[at : at + 5])
+    fresh = BeamHistory(8)
+    fresh.push(hops[22:])
+    np.testing.assert_array_equal(history.powers(0.0, 0.0), fresh.powers(0.0, 0.0))
+
+
+def test_levels_do_not_depend_on_gain_and_silence_is_finite() -> None:
+    powers = np.random.default_rng(0).gamma(2.0, size=(3, 16, BEAM_BANDS)).astype(np.float32) * BEAM_BAND_BINS
+    levels = relative_levels(powers)
+    np.testing.assert_allclose(relative_levels(1e-4 * powers), levels, atol=1e-4)
+    np.testing.assert_allclose(relative_levels(powers[1]), levels[1], atol=1e-5)
+    np.testing.assert_allclose(levels.mean(axis=(1, 2)), 0.0, atol=1e-4)
+    assert (relative_levels(np.zeros((16, BEAM_BANDS), np.float32)) == 0.0).all()
+    powers[0, 3, 7] = 0.0
+    assert np.abs(relative_levels(powers)).max() <= 4.0
