@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice, pairwise
 
-import pytest
 import torch
 
 from appliance.dsp.features import BANDS, FEATURES
-from appliance.errors import ConfigError
 from appliance.lab.scene_batches import batches_from
 from appliance.lab.scenes import Batch
 from appliance.lab.train_settings import TrainSettings
@@ -52,8 +50,3 @@ def test_a_run_that_goes_on_gets_the_batches_it_would_have_had() -> None:
     for after, straight in zip(_batches(13, 3), _batches(0, 16)[13:], strict=True):
         for name, values in straight.items():
             torch.testing.assert_close(after[name], values)
-
-
-def test_a_batch_that_cannot_be_cut_into_equal_parts_is_refused() -> None:
-    with pytest.raises(ConfigError, match="batch: 6 scenes cannot be 4 equal parts; see uses"):
-        batches_from(TrainSettings(batch=6, uses=4), 0, "cpu", 0)

@@ -52,11 +52,11 @@ def test_the_checkpoint_carries_its_experiment(tmp_path: Path) -> None:
     assert saved["settings"]["scenes"]["folds"] == (4,)
 
 
-@pytest.mark.parametrize("name", ["tiny", "small", "base"])
+@pytest.mark.parametrize("name", ["tiny", "small", "small-long", "base"])
 def test_every_size_learns(name: str, tmp_path: Path) -> None:
-    settings = replace(
-        load_experiment(name), batch=2, uses=1, steps=1, minutes=0.0, validation_scenes=0, scenes=_SCENES
-    )
+    experiment = load_experiment(name)
+    scenes = replace(_SCENES, seconds=experiment.scenes.seconds)
+    settings = replace(experiment, batch=2, uses=1, steps=1, minutes=0.0, validation_scenes=0, scenes=scenes)
     path = train(settings, tmp_path, workers=0, log=lambda _: None)
     assert all(torch.isfinite(weight).all() for weight in _weights(path).values() if weight.is_floating_point())
 
@@ -78,7 +78,10 @@ def test_an_experiment_with_a_wrong_key_names_the_likely_one(tmp_path: Path) -> 
     path.write_text('steps = "many"\n')
     with pytest.raises(ConfigError, match=r"mine\.toml: steps: .*integer"):
         load_experiment(str(path))
-    with pytest.raises(ConfigError, match="one of: base, full, small, small-final, small-judged, tiny"):
+    path.write_text("batch = 6\nuses = 4\n")
+    with pytest.raises(ConfigError, match=r"mine\.toml: batch: 6 scenes cannot be 4 equal parts; see uses"):
+        load_experiment(str(path))
+    with pytest.raises(ConfigError, match="one of: base, full, small, small-final, small-judged, small-long, tiny"):
         load_experiment("huge")
 
 

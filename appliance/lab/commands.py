@@ -30,7 +30,7 @@ def _folds(text: str) -> tuple[int, ...]:
 def train(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
     experiment: Annotated[
-        str, typer.Option(help="small, small-judged, small-final, tiny, base, or a TOML file.")
+        str, typer.Option(help="small, small-judged, small-final, small-long, tiny, base, or a TOML file.")
     ] = "small",
     steps: Annotated[int | None, typer.Option(help="Steps in all; empty: the experiment's.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes in all, instead of steps.")] = None,

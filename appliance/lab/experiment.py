@@ -43,11 +43,14 @@ def load_experiment(name_or_path: str, changes: Mapping[str, Any] | None = None)
     for table, settings in _TABLES.items():
         _refuse_unknown(path, f"[{table}] ", raw.get(table, {}), settings)
     try:
-        return TypeAdapter(TrainSettings).validate_python(raw)
+        experiment = TypeAdapter(TrainSettings).validate_python(raw)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in fault["loc"])
         raise ConfigError(f"{path}: {where}: {fault['msg'].lower()} (got {fault['input']!r:.60})") from None
+    if experiment.batch % experiment.uses:
+        raise ConfigError(f"{path}: batch: {experiment.batch} scenes cannot be {experiment.uses} equal parts; see uses")
+    return experiment
 
 
 def _refuse_unknown(path: Path, table: str, given: Mapping[str, Any], settings: type) -> None:

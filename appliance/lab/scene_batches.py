@@ -11,7 +11,6 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from appliance.dsp.features import INTENSITY, LEVEL_RANGE
-from appliance.errors import ConfigError
 from appliance.lab.scene_dice import Dice
 from appliance.lab.scenes import Batch, SceneMaker
 from appliance.lab.train_settings import TrainSettings
@@ -55,11 +54,8 @@ def batches_from(
 ) -> Iterator[Batch]:
     """Batches on the device, one a step: their scenes made on the GPU, or by so many processes (0: this one).
 
-    `made_before` gives batches of new scenes from a number on instead: shards. Raises `ConfigError` where a batch cannot be
-    cut into `uses` equal parts.
+    `made_before` gives batches of new scenes from a number on instead: shards.
     """
-    if settings.batch % settings.uses:
-        raise ConfigError(f"batch: {settings.batch} scenes cannot be {settings.uses} equal parts; see uses")
     number = step // settings.uses
     made: Iterator[Batch]
     if made_before is not None:
