@@ -10,11 +10,11 @@ import torch
 from typer.testing import CliRunner
 
 from appliance.cli.main import app
-from appliance.dsp.steered import BEAM_BANDS, relative_levels
+from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BANDS, relative_levels
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.lab.pack import CLASSES, SOUNDS
 from appliance.lab.scenes import SceneSettings
-from appliance.lab.tagger_beams import BeamMaker, beam_band_power
+from appliance.lab.tagger_beams import BeamMaker, _relative_levels, beam_band_power
 from appliance.lab.tagger_export import export_tagger
 from appliance.lab.tagger_network import TAGGER_HOPS
 from appliance.lab.tagger_train import load_tagger, train_tagger
@@ -35,6 +35,13 @@ def test_the_same_key_gives_the_same_beams() -> None:
     assert torch.isfinite(levels).all()
     assert levels.abs().max() <= 4.0
     assert levels.mean(dim=(1, 2, 3)).abs().median() < 1e-4
+
+
+def test_levels_are_those_of_the_unit() -> None:
+    powers = np.random.default_rng(0).gamma(0.3, size=(3, 16, BEAM_BANDS)).astype(np.float32)
+    powers[1, :, 5] = 0.0
+    levels = _relative_levels(torch.from_numpy(powers), torch.from_numpy(BEAM_BAND_BINS))
+    np.testing.assert_allclose(levels.numpy(), relative_levels(powers), atol=1e-5)
 
 
 def test_targets_and_other_sounds_are_drawn() -> None:

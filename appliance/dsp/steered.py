@@ -23,8 +23,8 @@ BEAM_BAND_EDGES = np.concatenate(
 BEAM_BANDS = len(BEAM_BAND_EDGES) - 1
 BEAM_BAND_BINS = np.diff(BEAM_BAND_EDGES).astype(np.float32)
 """(bands,) bins in each."""
-_LEVEL_RANGE = 4.0
-_FLOOR_BELOW_PEAK = 1e-10
+LEVEL_RANGE = 4.0
+FLOOR_BELOW_PEAK = 1e-10
 _PAIRS = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (2, 2), (3, 3), (1, 2), (1, 3), (2, 3))
 
 
@@ -44,9 +44,9 @@ def relative_levels(powers: Float32Array) -> Float32Array:
     """Band powers (..., hops, bands) → log10 of the mean per bin, relative to the mean over all, in bels within ±4."""
     mean = powers / BEAM_BAND_BINS
     peak = mean.max(axis=(-2, -1), keepdims=True)
-    levels = np.log10(np.maximum(mean, _FLOOR_BELOW_PEAK * peak) + np.float32(1e-20))
+    levels = np.log10(np.maximum(mean, FLOOR_BELOW_PEAK * peak) + np.float32(1e-20))
     levels = levels - levels.mean(axis=(-2, -1), keepdims=True)
-    clipped: Float32Array = np.clip(levels, -_LEVEL_RANGE, _LEVEL_RANGE).astype(np.float32)
+    clipped: Float32Array = np.clip(levels, -LEVEL_RANGE, LEVEL_RANGE).astype(np.float32)
     return clipped
 
 

@@ -320,8 +320,9 @@ def train_tagger(
     steps: Annotated[int, typer.Option(min=0, help="Steps in all, instead of minutes.")] = 0,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+    device: Annotated[str, typer.Option(help="Where it learns: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train the tagger, the second opinion on what a track sounds like. On a CPU."""
+    """Train the tagger, the second opinion on what a track sounds like: in an hour on a CPU core."""
     from appliance.lab.experiment import load_experiment
     from appliance.lab.tagger_train import train_tagger as run_training
 
@@ -334,6 +335,7 @@ def train_tagger(
         start=start,
         seed=settings.seed,
         threads=threads,
+        device=device,
         log=log,
     )
     print(path)

@@ -5,6 +5,7 @@ products and sums of band powers. That makes thousands a second of one core, whe
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,14 @@ from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn import functional
 
-from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BANDS, beam_band_frequencies_hz, beam_band_sum, relative_levels
+from appliance.dsp.steered import (
+    BEAM_BAND_BINS,
+    BEAM_BANDS,
+    FLOOR_BELOW_PEAK,
+    LEVEL_RANGE,
+    beam_band_frequencies_hz,
+    beam_band_sum,
+)
 from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, stft
 from appliance.lab.atmosphere import Air, absorption_db_per_m
 from appliance.lab.datasets.sources import load_clips, read_clip
@@ -37,30 +45,39 @@ _LOUD = 0.9
 
 
 class BeamMaker:
-    """Makes batches of beams. `batch(key, …)` depends on settings, seed and key alone."""
+    """Makes batches of beams. `batch(key, …)` depends on settings, seed, key and device alone."""
 
-    def __init__(self, settings: SceneSettings, seed: int = 0) -> None:
+    def __init__(self, settings: SceneSettings, seed: int = 0, *, device: str = "cpu") -> None:
         """Which recordings, how many of them drones or synthetic: as scenes are drawn."""
-        self._settings = settings
+        self._settings, self.device = settings, torch.device(device)
         rng = np.random.default_rng([seed, 7])
-        self._bank = _BeamBank(settings, rng)
+        self._bank = _BeamBank(settings, rng, self.device)
         hz = beam_band_frequencies_hz()
-        self._hz, self._bins = torch.from_numpy(hz), torch.from_numpy(BEAM_BAND_BINS)
+        self._hz, self._bins = self._held(hz), self._held(BEAM_BAND_BINS)
+        self._time = torch.arange(_HOPS, device=self.device)
         self._in_band = self._hz > 100.0
-        self._air_db_per_m = torch.from_numpy(absorption_db_per_m(hz.astype(np.float64), Air()).astype(np.float32))
+        self._air_db_per_m = self._held(absorption_db_per_m(hz.astype(np.float64), Air()))
         points = np.log(np.geomspace(40.0, 8000.0, 8))
         hats = [np.interp(np.log(hz), points, row) for row in np.eye(8)]
-        self._equaliser = torch.from_numpy(np.stack(hats).astype(np.float32))
+        self._equaliser = self._held(np.stack(hats))
         # Power of noise in a band of k bins: a sum of k exponential variables.
-        self._white = torch.from_numpy(rng.standard_gamma(BEAM_BAND_BINS, (6000, BEAM_BANDS)).astype(np.float32))
+        self._white = self._held(rng.standard_gamma(BEAM_BAND_BINS, (6000, BEAM_BANDS)))
         present = self._bank.labels
         weights = {label: (1.0 - settings.drone_share) / (len(CLASSES) - 1) for label in CLASSES}
         weights["drone"] = settings.drone_share
-        targets = _shares({label: weights[label] for label in CLASSES if label in present})
-        others = _shares({label: 1.0 for label in present if label not in CLASSES})
+        targets = self._shares({label: weights[label] for label in CLASSES if label in present})
+        others = self._shares({label: 1.0 for label in present if label not in CLASSES})
         self._wanted = _TARGETS_SHARE * targets + (1.0 - _TARGETS_SHARE) * others
         self._beside = 0.5 * targets + 0.5 * others
-        self._beds = _shares({label: 1.0 for label in DIFFUSE_CLASSES if label in present})
+        self._beds = self._shares({label: 1.0 for label in DIFFUSE_CLASSES if label in present})
+
+    def _held(self, values: npt.NDArray[np.floating[Any]]) -> Tensor:
+        return torch.from_numpy(values.astype(np.float32)).to(self.device)
+
+    def _shares(self, weights: dict[str, float]) -> Tensor:
+        """(sounds,) weights by name, their sum 1."""
+        shares = torch.tensor([weights.get(label, 0.0) for label in SOUNDS], device=self.device)
+        return shares / shares.sum().clamp(min=1e-9)
 
     @torch.no_grad()
     def batch(self, key: tuple[int, ...], count: int) -> tuple[Tensor, Tensor]:
@@ -68,7 +85,7 @@ class BeamMaker:
 
         A fifth are two recordings of a class at once, half have another sound some decibels below.
         """
-        dice = Dice(key, torch.device("cpu"))
+        dice = Dice(key, self.device)
         label = dice.choice(self._wanted, count)
         beam = self._sound(dice, label)
         second_db = dice.uniform(count, low=_SECOND_DB[0], high=_SECOND_DB[1])
@@ -81,7 +98,7 @@ class BeamMaker:
         other_db = dice.uniform(count, low=_OTHER_DB[0], high=_OTHER_DB[1])
         other = self._sound(dice, dice.choice(self._beside, count))
         beam = beam + other * _power(other_db, dice.uniform(count) < 0.5)
-        return torch.from_numpy(relative_levels(beam.numpy()))[:, None], label
+        return _relative_levels(beam, self._bins)[:, None], label
 
     def _sound(self, dice: Dice, label: Tensor) -> Tensor:
         """Sounds of these labels through some channel, their loud part at 1."""
@@ -114,7 +131,7 @@ class BeamMaker:
     def _tail(self, dice: Dice, powers: Tensor) -> Tensor:
         n = len(powers)
         keep = torch.exp(-13.8 * _HOP_S / dice.uniform(n, 1, 1, low=0.15, high=1.2))
-        ages = torch.arange(_HOPS)[:, None] - torch.arange(_HOPS)
+        ages = self._time[:, None] - self._time
         late = torch.bmm(torch.where(ages > 0, keep ** ages.clamp(min=0), 0.0), powers)
         ratio = torch.pow(10.0, -dice.uniform(n, 1, 1, high=18.0) / 10.0)
         return ratio * late * powers.sum(dim=(1, 2), keepdim=True) / (late.sum(dim=(1, 2), keepdim=True) + 1e-9)
@@ -133,13 +150,13 @@ class BeamMaker:
 
     def _chi(self, dice: Dice, n: int) -> Tensor:
         start = dice.integers(0, len(self._white) - _HOPS, n)
-        return self._white[start[:, None] + torch.arange(_HOPS)]
+        return self._white[start[:, None] + self._time]
 
 
 class _BeamBank:
     """Band powers of all recordings of some folds, at each of some speeds, and what is drawn from them."""
 
-    def __init__(self, settings: SceneSettings, rng: np.random.Generator) -> None:
+    def __init__(self, settings: SceneSettings, rng: np.random.Generator, device: torch.device) -> None:
         clips = [c for c in load_clips(settings.sources, settings.folds) if not c.group.startswith(settings.without)]
         weights = clip_weights(clips)
         made = {"drone": settings.synthetic_drones}
@@ -164,15 +181,15 @@ class _BeamBank:
             held += [powers for _, powers in listed]
             last[number] = len(held) - 1
         lengths = np.array([len(powers) for powers in held])
-        self._edges, self._last = torch.from_numpy(np.concatenate(edges)), last
-        self._powers = torch.from_numpy(np.concatenate(held))
-        self._lengths = torch.from_numpy(lengths)
-        self._starts = torch.from_numpy(np.cumsum(lengths) - lengths)
-        self._short = torch.tensor([label in SHORT_CLASSES for label in SOUNDS])
+        self._edges, self._last = torch.from_numpy(np.concatenate(edges)).to(device), last.to(device)
+        self._powers = torch.from_numpy(np.concatenate(held)).to(device)
+        self._lengths = torch.from_numpy(lengths).to(device)
+        self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
+        self._short = torch.tensor([label in SHORT_CLASSES for label in SOUNDS], device=device)
 
     def draw(self, dice: Dice, labels: Tensor) -> Tensor:
         """(n, hops, bands): short sounds once or twice somewhere, long ones looped and at times only for a while."""
-        n, time = len(labels), torch.arange(_HOPS)
+        n, time = len(labels), torch.arange(_HOPS, device=labels.device)
         entry = torch.searchsorted(self._edges, labels + dice.uniform(n).double()).minimum(self._last[labels])
         length, short = self._lengths[entry, None], self._short[labels, None]
         looped = (time + (dice.uniform(n, 1) * length).long()) % length
@@ -206,7 +223,9 @@ def _power(decibels: Tensor, where: Tensor | float = 1.0) -> Tensor:
     return (torch.pow(10.0, decibels / 10.0) * where)[:, None, None]
 
 
-def _shares(weights: dict[str, float]) -> Tensor:
-    """(sounds,) weights by name, their sum 1."""
-    shares = torch.tensor([weights.get(label, 0.0) for label in SOUNDS])
-    return shares / shares.sum().clamp(min=1e-9)
+def _relative_levels(powers: Tensor, bins: Tensor) -> Tensor:
+    """`dsp.steered.relative_levels` on a device; a test holds the two together."""
+    mean = powers / bins
+    levels = torch.log10(torch.maximum(mean, FLOOR_BELOW_PEAK * mean.amax(dim=(-2, -1), keepdim=True)) + 1e-20)
+    levels = levels - levels.mean(dim=(-2, -1), keepdim=True)
+    return levels.clamp(-LEVEL_RANGE, LEVEL_RANGE)

@@ -1,4 +1,4 @@
-"""Train the tagger: on a CPU, in an hour. Batches depend on (seed, step) alone; an interrupted run goes on."""
+"""Train the tagger: in an hour on a CPU core. Batches depend on (seed, step) alone; an interrupted run goes on."""
 
 import time
 from collections.abc import Callable
@@ -36,6 +36,7 @@ def train_tagger(
     decay_share: float = 0.7,
     seed: int = 0,
     threads: int = 1,
+    device: str = "cpu",
     log: Callable[[str], None] = print,
 ) -> Path:
     """Train for so long in all, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
@@ -47,12 +48,12 @@ def train_tagger(
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
-    network = TaggerCnn(TaggerSettings()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = TaggerCnn(TaggerSettings()).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
     step, first_step, seconds, own_s = 0, 0, 0.0, 0.0
     origin = last if last.exists() else start
     if origin is not None:
-        saved = torch.load(origin, weights_only=True)
+        saved = torch.load(origin, weights_only=True, map_location=device)
         network.load_state_dict(saved["network"])
         step, seconds = saved["step"], saved["seconds"]
         first_step = step
@@ -60,7 +61,7 @@ def train_tagger(
             optimiser.load_state_dict(saved["optimiser"])
             first_step, own_s = saved["first_step"], saved["own_s"]
         log(f"going on from {origin} at step {step}")
-    maker = BeamMaker(scenes, seed)
+    maker = BeamMaker(scenes, seed, device=device)
     began, begun_step, losses = time.monotonic(), step, 0.0
     network.train()
     while True:
@@ -94,7 +95,7 @@ def train_tagger(
 
 
 def _learn(network: TaggerCnn, optimiser: torch.optim.Optimizer, levels: Tensor, wanted: Tensor) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(levels.device.type, torch.bfloat16):
         logits = network(levels.to(memory_format=torch.channels_last))
     loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=_SMOOTHING)
     optimiser.zero_grad()
@@ -107,17 +108,17 @@ def _learn(network: TaggerCnn, optimiser: torch.optim.Optimizer, levels: Tensor,
 def _drawn(maker: BeamMaker, seed: int, step: int) -> tuple[Tensor, Tensor]:
     """Beams of this step with bands and moments hidden (SpecAugment, arXiv 1904.08779), and the share of each sound."""
     levels, label = maker.batch((seed, step), _BATCH)
-    dice = Dice((seed, step, 1), torch.device("cpu"))
+    dice = Dice((seed, step, 1), maker.device)
     for size, widest, dim in ((BEAM_BANDS, 12, 3), (BEAM_BANDS, 12, 3), (TAGGER_HOPS, 24, 2)):
         first, width = dice.integers(0, size, _BATCH, 1), dice.integers(0, widest, _BATCH, 1)
-        place = torch.arange(size)
+        place = torch.arange(size, device=maker.device)
         hidden = (place >= first) & (place < first + width)
         levels = levels.masked_fill(hidden[:, None, None] if dim == 3 else hidden[:, None, :, None], 0.0)
     wanted = functional.one_hot(label, len(SOUNDS)).float()
     torch.manual_seed(seed * 1_000_000_007 + step)  # of dropout and mixture: a run that goes on drops the same
     if step % 2:
         share = float(torch.distributions.Beta(_MIXUP, _MIXUP).sample())
-        other = torch.randperm(_BATCH)
+        other = torch.randperm(_BATCH, device=maker.device)
         levels = share * levels + (1.0 - share) * levels[other]
         wanted = share * wanted + (1.0 - share) * wanted[other]
     return levels, wanted
