@@ -58,6 +58,34 @@ class Tagger(Protocol):
         """The tracks of this label frame with a second opinion on what they sound like."""
 
 
+class Stages(Protocol):
+    """`stages.Stages`: what stands between audio and events, none of which has heard anything yet."""
+
+    @property
+    def extractor(self) -> Extractor:
+        """Samples → features."""
+
+    @property
+    def model(self) -> Model:
+        """Features → objects."""
+
+    @property
+    def tracker(self) -> Tracker:
+        """Objects → tracks."""
+
+    @property
+    def tagger(self) -> Tagger | None:
+        """Tracks → the same with a second opinion."""
+
+    @property
+    def policy(self) -> EventPolicy:
+        """Tracks → events."""
+
+    @property
+    def novelty(self) -> Novelty | None:
+        """Scenes → how strange they are here."""
+
+
 class EventSink(Protocol):
     """Where events go: `store.EventLog`, or a list in replay."""
 
@@ -111,24 +139,13 @@ class PipelineSummary:
     """Those of them that are alerts."""
 
 
-def run(
-    source: AudioSource,
-    extractor: Extractor,
-    model: Model,
-    tracker: Tracker,
-    policy: EventPolicy,
-    sink: EventSink,
-    observers: Sequence[Observer] = (),
-    *,
-    tagger: Tagger | None = None,
-    novelty: Novelty | None = None,
-) -> PipelineSummary:
+def run(source: AudioSource, stages: Stages, sink: EventSink, observers: Sequence[Observer] = ()) -> PipelineSummary:
     """Hear `source` to its end. Then, also where it ends with an error of its own, all open events are ended.
 
     After a gap features and model are reset, because their state describes another moment; tracks coast.
     Raises what the source raises (`DeviceError`, `RecordingError`) and what the sink raises (`StoreError`).
     """
-    loop = _Loop(extractor, model, tracker, policy, sink, observers, tagger, novelty)
+    loop = _Loop(stages, sink, observers)
     try:
         for block in source.blocks():
             loop.hear(block)
@@ -141,19 +158,8 @@ def run(
 class _Loop:
     """The state of one run that belongs to no stage: hops that wait for their label frame, levels, counts."""
 
-    def __init__(
-        self,
-        extractor: Extractor,
-        model: Model,
-        tracker: Tracker,
-        policy: EventPolicy,
-        sink: EventSink,
-        observers: Sequence[Observer],
-        tagger: Tagger | None,
-        novelty: Novelty | None,
-    ) -> None:
-        self._extractor, self._model, self._tracker, self._policy = extractor, model, tracker, policy
-        self._sink, self._observers, self._tagger, self._novelty = sink, observers, tagger, novelty
+    def __init__(self, stages: Stages, sink: EventSink, observers: Sequence[Observer]) -> None:
+        self._stages, self._sink, self._observers = stages, sink, observers
         self._hops: list[FeatureFrame] = []
         self._after_gap = False
         self._utc_ns = 0
@@ -174,17 +180,17 @@ class _Loop:
         self._utc_ns = block.utc_ns + samples * 1_000_000_000 // block.sample_rate_hz
         self._audio_s += samples / block.sample_rate_hz
         self._metered.append(block.samples)
-        self._hops += self._extractor.push(block)
-        while len(self._hops) >= self._model.frames_per_step:
-            hops = self._hops[: self._model.frames_per_step]
-            del self._hops[: self._model.frames_per_step]
+        self._hops += self._stages.extractor.push(block)
+        while len(self._hops) >= self._stages.model.frames_per_step:
+            hops = self._hops[: self._stages.model.frames_per_step]
+            del self._hops[: self._stages.model.frames_per_step]
             self._label_frame(hops, began_s)
             began_s = time.perf_counter()
         self._step_s += time.perf_counter() - began_s
 
     def finish(self) -> PipelineSummary:
         """No more audio comes."""
-        ends = self._policy.finish(self._utc_ns)
+        ends = self._stages.policy.finish(self._utc_ns)
         for event in ends:
             self._sink.append(event)
         for observer in self._observers:
@@ -192,16 +198,17 @@ class _Loop:
         return PipelineSummary(self._audio_s, self._busy_s, self._frames, self._gaps, self._events, self._alerts)
 
     def _label_frame(self, hops: Sequence[FeatureFrame], began_s: float) -> None:
-        scene = dataclasses.replace(self._model.step(hops), after_gap=self._after_gap)
+        stages = self._stages
+        scene = dataclasses.replace(stages.model.step(hops), after_gap=self._after_gap)
         self._after_gap = False
-        tracks = self._tracker.update(scene)
-        if self._tagger:
-            tracks = self._tagger.tag(hops, tracks, after_gap=scene.after_gap)
-        strange = self._novelty.judge(hops, scene) if self._novelty else None
-        events = self._policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap, strange=strange)
-        if self._novelty:
-            anomalies = [event.class_label == ANOMALY for event in self._policy.open_events]
-            self._novelty.learn(scene, named=not all(anomalies), strange=any(anomalies))
+        tracks = stages.tracker.update(scene)
+        if stages.tagger:
+            tracks = stages.tagger.tag(hops, tracks, after_gap=scene.after_gap)
+        strange = stages.novelty.judge(hops, scene) if stages.novelty else None
+        events = stages.policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap, strange=strange)
+        if stages.novelty:
+            anomalies = [event.class_label == ANOMALY for event in stages.policy.open_events]
+            stages.novelty.learn(scene, named=not all(anomalies), strange=any(anomalies))
         for event in events:
             self._sink.append(event)
         self._step_s += time.perf_counter() - began_s
@@ -219,8 +226,8 @@ class _Loop:
             observer.frame(moment)
 
     def _forget(self) -> None:
-        self._extractor.reset()
-        self._model.reset()
+        self._stages.extractor.reset()
+        self._stages.model.reset()
         self._hops.clear()
         self._metered.clear()
         self._after_gap = True

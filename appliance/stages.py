@@ -27,10 +27,10 @@ class Stages:
     """Features → objects."""
     tracker: Tracker
     """Objects → tracks."""
+    tagger: ObjectTagger | None
+    """Tracks → the same with a second opinion on what they sound like, where the model has one beside it."""
     policy: EventPolicy
     """Tracks → events."""
-    tagger: ObjectTagger | None = None
-    """Tracks → the same with a second opinion on what they sound like, where the model has one beside it."""
     novelty: NoveltyListener | None = None
     """Scenes → how strange they are here, where [novelty] is enabled and the site has a memory."""
 
@@ -70,7 +70,7 @@ def build_stages(
         novelty = NoveltyListener(
             memory, model.classes, embedded=embedded, false_per_day=settings.novelty.false_per_day
         )
-    return Stages(FeatureExtractor(geometry), model, tracker, policy, model.new_tagger(), novelty)
+    return Stages(FeatureExtractor(geometry), model, tracker, model.new_tagger(), policy, novelty)
 
 
 def new_memory(settings: SiteSettings, model: SceneModel) -> SiteMemory:

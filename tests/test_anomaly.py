@@ -243,17 +243,7 @@ def heard(memory: SiteMemory, model: Path, *scenes: Samples) -> list[tuple[float
     )
     watch = Watch()
     source = SceneStream([scene.astype(np.float32) for scene in scenes], GEOMETRY.mics)
-    run(
-        source,
-        stages.extractor,
-        stages.model,
-        stages.tracker,
-        stages.policy,
-        [],
-        [watch],
-        tagger=stages.tagger,
-        novelty=stages.novelty,
-    )
+    run(source, stages, [], [watch])
     return watch.events
 
 

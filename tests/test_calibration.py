@@ -106,15 +106,7 @@ def events_of(model: Path) -> list[Event]:
     )
     samples = at_array(hum(4.0), GEOMETRY, 40.0).astype(np.float32)
     assert samples.shape[1] == 4 * RATE_HZ
-    run(
-        MemorySource(samples),
-        stages.extractor,
-        stages.model,
-        stages.tracker,
-        stages.policy,
-        events,
-        tagger=stages.tagger,
-    )
+    run(MemorySource(samples), stages, events)
     return events
 
 

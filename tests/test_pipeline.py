@@ -90,9 +90,7 @@ def hear(source: Blocks, geometry: ArrayGeometry, model: Path, fails: type[Excep
     notes, events = Notes(), list[Event]()
 
     def go() -> PipelineSummary:
-        return run(
-            source, stages.extractor, stages.model, stages.tracker, stages.policy, events, [notes], tagger=stages.tagger
-        )
+        return run(source, stages, events, [notes])
 
     if fails is None:
         return Outcome(go(), events, notes)

@@ -45,9 +45,7 @@ def measure_speed(models: Sequence[str] | None, rounds: int) -> None:
             stages = build_stages(settings, geometry, model, ulids=seeded_ulids(b"bench"), clock=lambda: "replay")
             sink: list[Event] = []
             with ReplaySource(DEMO_DIR / "fence.flac", geometry) as source:
-                audio_s += run(
-                    source, stages.extractor, model, stages.tracker, stages.policy, sink, [watch], tagger=stages.tagger
-                ).audio_s
+                audio_s += run(source, stages, sink, [watch]).audio_s
         busy_s = sum(watch.step_ms) / 1e3
         p50, p99 = np.percentile(watch.step_ms, (50, 99))
         table.add_row(

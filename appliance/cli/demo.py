@@ -92,16 +92,7 @@ def _hear(
         ReplaySource(DEMO_DIR / "fence.flac", geometry, realtime=realtime, start_utc_ns=time.time_ns()) as source,
         LiveView("demo", scene_model.classes, settings.mount, duration_s=source.duration_s, console=console) as view,
     ):
-        run(
-            source,
-            stages.extractor,
-            stages.model,
-            stages.tracker,
-            stages.policy,
-            log,
-            [keeper, view],
-            tagger=stages.tagger,
-        )
+        run(source, stages, log, [keeper, view])
     return keeper.sent
 
 

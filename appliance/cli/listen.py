@@ -52,4 +52,4 @@ def listen(
         signal.signal(signal.SIGINT, lambda *_: source.close())
         title = f"{file.name if file else 'live'} on {geometry.name}"
         view = stack.enter_context(LiveView(title, scene_model.classes, settings.mount, duration_s=duration_s))
-        run(source, stages.extractor, stages.model, stages.tracker, stages.policy, [], [view], tagger=stages.tagger)
+        run(source, stages, [], [view])

@@ -85,9 +85,7 @@ def replay(
         masks = ObjectMasks(scene_model.classes)
         if stems:
             observers.append(_Gather(masks))
-        summary = run(
-            source, stages.extractor, stages.model, stages.tracker, stages.policy, sink, observers, tagger=stages.tagger
-        )
+        summary = run(source, stages, sink, observers)
     if stems:
         # A second time over the recording: only now is it known which tracks were worth a file.
         with ReplaySource(file, geometry) as source:

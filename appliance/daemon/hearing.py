@@ -157,7 +157,7 @@ class HearingCheck:
         self._playing = source
         if self._stop.is_set():
             source.close()
-        run(source, stages.extractor, stages.model, stages.tracker, stages.policy, kept, tagger=stages.tagger)
+        run(source, stages, kept)
         return kept.events
 
     def _fresh_stages(self) -> Stages:

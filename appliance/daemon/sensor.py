@@ -159,14 +159,9 @@ def serve(
         try:
             return run(
                 TappedSource(source, [recorder, beside.microphones]),
-                stages.extractor,
-                stages.model,
-                stages.tracker,
-                stages.policy,
+                stages,
                 MutingSink(ClipSink(sink, settings.clips, recorder), controls),
                 observers=(sink, controls, tracks, beside.hearing, heartbeat, *([keeper] if keeper else [])),
-                tagger=stages.tagger,
-                novelty=stages.novelty,
             )
         finally:
             over.set()

@@ -15,7 +15,7 @@ from appliance.events.confidence import Calibration, confidence
 from appliance.geometry import ArrayGeometry
 from appliance.lab.sensors import LABEL_SAMPLES
 from appliance.model.scene import SceneModel
-from appliance.pipeline import Extractor, Model, Moment, Observer, run
+from appliance.pipeline import Extractor, Model, Moment, Novelty, Observer, Tagger, run
 from appliance.tracking import Tracker
 from appliance.types import AudioBlock, Event, Float32Array
 
@@ -44,6 +44,18 @@ class System(Protocol):
 
     def stages(self, geometry: ArrayGeometry) -> tuple[Extractor, ClassModel]:
         """A front end and a model that have heard nothing yet, for an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """As `stages.Stages`, with the stages of any system."""
+
+    extractor: Extractor
+    model: Model
+    tracker: Tracker
+    tagger: Tagger | None
+    policy: EventPolicy
+    novelty: Novelty | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +207,7 @@ def hear(
     tagger = network.new_tagger() if network else None
     collector = _Collector(model.classes, calibration, tagged=tagger is not None)
     source = MemorySource(samples, gaps)
-    run(source, extractor, model, tracker, policy, collector, [collector, *observers], tagger=tagger)
+    run(source, _Stages(extractor, model, tracker, tagger, policy), collector, [collector, *observers])
     frames = max(collector.target, default=-1) + 1
     score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
     for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():

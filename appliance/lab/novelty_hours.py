@@ -132,17 +132,7 @@ def judge_hours(
     begun = _Begun()
     scenes = each(_samples, recipes, workers, log)
     source, sink = SceneStream(scenes, geometry.mics), list[Event]()
-    run(
-        source,
-        stages.extractor,
-        stages.model,
-        stages.tracker,
-        stages.policy,
-        sink,
-        [begun],
-        tagger=stages.tagger,
-        novelty=stages.novelty,
-    )
+    run(source, stages, sink, [begun])
     return count(recipes, begun.events, learned=memory.learned)
 
 

@@ -19,6 +19,8 @@ from appliance.types import FeatureFrame, Float32Array, Track
 
 OPINION_WEIGHT = 0.4
 """Of the tagger's opinion in the geometric mean of the two."""
+_RAISED = 0.6
+"""Power of that mean: it is lower than the surer of the two, and the policies' hysteresis is made for one opinion's scale."""
 _FIRST_FRAMES = frozenset({0, 1, 2, 4, 7})
 _AGAIN_FRAMES = 5
 """A track is listened to in these frames of its life, and then twice a second: what has just begun has little to show yet."""
@@ -83,7 +85,7 @@ class ObjectTagger:
         self._opinions: dict[int, _Opinion] = {}
 
     def tag(self, hops: Sequence[FeatureFrame], tracks: Sequence[Track], *, after_gap: bool = False) -> list[Track]:
-        """The same tracks after a label frame of these hops: `class_probs` times the opinion, each to its weight's power.
+        """The same tracks after a label frame of these hops, with what both think of them as `class_probs`.
 
         A track that coasts is not listened to: what the beam hears then is something else.
         """
@@ -101,9 +103,15 @@ class ObjectTagger:
             if opinion.frames in _FIRST_FRAMES or opinion.frames % _AGAIN_FRAMES == 0:
                 opinion.probabilities = self._listen(track)
         self._opinions[track.track_id] = opinion
-        both = track.class_probs ** (1.0 - OPINION_WEIGHT) * opinion.probabilities**OPINION_WEIGHT
-        return replace(track, class_probs=both.astype(np.float32))
+        return replace(track, class_probs=joined(track.class_probs, opinion.probabilities))
 
     def _listen(self, track: Track) -> Float32Array:
         powers = self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg)
         return self._network.probabilities(relative_levels(powers))
+
+
+def joined(network: Float32Array, opinion: Float32Array) -> Float32Array:
+    """Two probabilities of each class (classes,) as one score; in the order of their weighted geometric mean."""
+    mean = network ** (1.0 - OPINION_WEIGHT) * opinion**OPINION_WEIGHT
+    raised: Float32Array = (mean**_RAISED).astype(np.float32)
+    return raised
