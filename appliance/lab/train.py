@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from appliance.errors import ConfigError
 from appliance.lab.commit import current_commit
 from appliance.lab.layers import State
 from appliance.lab.losses import scene_loss
 from appliance.lab.network import DeepAsaEdge, NetworkSettings
+from appliance.lab.ranks import Ranks
 from appliance.lab.scene_batches import batches_from
 from appliance.lab.scene_shards import read_shards
 from appliance.lab.scenes import Batch
@@ -34,21 +36,25 @@ class Learner:
     then for its memory.
     """
 
-    def __init__(self, settings: TrainSettings, device: str) -> None:
+    def __init__(self, settings: TrainSettings, device: str, ranks: Ranks | None = None) -> None:
+        """`ranks`: who else learns the same; `settings.batch` is of them all."""
         torch.manual_seed(settings.seed)
         self.settings, self._device = settings, torch.device(device)
+        self._ranks = ranks or Ranks(device)
+        own_batch = settings.batch // self._ranks.world
         network = DeepAsaEdge(settings.network).to(device)
         self.network: DeepAsaEdge = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._rate = torch.tensor(settings.learning_rate, device=device)
-        self._graphed = self._device.type == "cuda"
-        kind = {"lr": self._rate, "capturable": True, "fused": True} if self._graphed else {"lr": self._rate}
+        on_gpu = self._device.type == "cuda"
+        self._graphed = on_gpu and self._ranks.world == 1  # processes meet in the middle of a step
+        kind = {"lr": self._rate, "capturable": True, "fused": True} if on_gpu else {"lr": self._rate}
         self.optimiser = torch.optim.AdamW(network.parameters(), weight_decay=settings.weight_decay, **kind)
         self._kind = {name: self.optimiser.param_groups[0][name] for name in ("lr", "capturable", "fused", "foreach")}
-        self._state = network.initial_state(settings.batch)
+        self._state = network.initial_state(own_batch)
         # Half of the next scenes begin with what another scene left behind: the unit listens for hours, and what it
         # remembers must not outlive its cause.
-        self._stale = (torch.arange(settings.batch, device=device) % 2 == 0)[:, None, None, None]
-        self._fused = torch.compile(self._losses, fullgraph=True) if self._graphed and settings.fused else self._losses
+        self._stale = (torch.arange(own_batch, device=device) % 2 == 0)[:, None, None, None]
+        self._fused = torch.compile(self._losses, fullgraph=True) if on_gpu and settings.fused else self._losses
         self._graph: torch.cuda.CUDAGraph | None = None
         self._batch: Batch = {}
         self._parts: dict[str, Tensor] = {}
@@ -92,6 +98,7 @@ class Learner:
         loss, parts, heard = self._fused(batch, self._state)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self._ranks.average_gradients(self.network.parameters())
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
         self.optimiser.step()
         with torch.no_grad():
@@ -100,11 +107,11 @@ class Learner:
         return {"loss": loss.detach(), **parts}
 
     def checkpoint(self) -> dict[str, Any]:
-        """All that `restore` needs, and the settings."""
+        """All that `restore` needs, and the settings; every process calls it."""
         return {
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "state": self._state,
+            "state": {name: self._ranks.gathered(values) for name, values in self._state.items()},
             "settings": asdict(self.settings),
             "commit": current_commit(),
         }
@@ -118,8 +125,8 @@ class Learner:
                 group.update(self._kind, weight_decay=self.settings.weight_decay)
         for name, values in self._state.items():
             kept = saved.get("state", {}).get(name)
-            if kept is not None and kept.shape == values.shape:
-                values.copy_(kept)
+            if kept is not None and len(kept) == self.settings.batch:
+                values.copy_(self._ranks.own_part(kept))
 
 
 def train(
@@ -136,7 +143,8 @@ def train(
     """Train, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
 
     `start` is the checkpoint that a new folder begins from, its steps counted. `device` is PyTorch's name of where the network learns, `cpu` or `cuda`.
-    `shards` is a folder of scenes made beforehand (`scene_shards`).
+    `shards` is a folder of scenes made beforehand (`scene_shards`). Started by `torchrun`, each process learns from its part
+    of every batch.
     """
     from appliance.lab.validate import validate
 
@@ -144,7 +152,13 @@ def train(
     torch.set_float32_matmul_precision("high")  # of a GPU: what is not bfloat16 need not be exact
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
-    learner = Learner(settings, device)
+    ranks = Ranks.joined(device)
+    device, share = ranks.device, ranks.share(settings)
+    if shards is not None and ranks.world > 1:
+        raise ConfigError("--shards: batches made beforehand cannot be shared; leave it out, or train in one process")
+    if not ranks.first:
+        log = _silent
+    learner = Learner(settings, device, ranks)
     step, seconds, own_s = 0, 0.0, 0.0
     origin = last if last.exists() else start
     if origin is not None:
@@ -156,22 +170,29 @@ def train(
     progress = Progress(settings, step, log)
     began = time.monotonic()
     made_before = None if shards is None else partial(read_shards, settings, shards)
-    for batch in batches_from(settings, step, device, workers, made_before):
-        elapsed_s = own_s + time.monotonic() - began
-        torch.manual_seed(settings.seed * 1_000_000_007 + step)  # of dropout: a run that goes on drops the same
+    for batch in batches_from(share, step, device, workers, made_before):
+        elapsed_s = ranks.of_first(own_s + time.monotonic() - began)
+        torch.manual_seed(share.seed * 1_000_000_007 + step)  # of dropout: a run that goes on drops the same
         progress.add(step, elapsed_s, learner.learn(batch, learning_rate(settings, step, elapsed_s)))
         step += 1
         ended = elapsed_s >= 60.0 * settings.minutes if settings.minutes else step >= settings.steps
         if step % settings.validate_every == 0 or ended:
-            scores = validate(learner.network, settings.validation_scenes, seed=settings.seed)
-            log(json.dumps({"step": step, **scores}))
-            spent_s = time.monotonic() - began
-            saved = learner.checkpoint() | {"step": step, "seconds": seconds + spent_s, "own_s": own_s + spent_s}
-            torch.save(saved | {"scores": scores}, folder / "next.pt")
-            (folder / "next.pt").replace(last)
+            saved = learner.checkpoint()
+            if ranks.first:
+                scores = validate(learner.network, settings.validation_scenes, seed=settings.seed)
+                log(json.dumps({"step": step, **scores}))
+                spent_s = time.monotonic() - began
+                saved |= {"step": step, "seconds": seconds + spent_s, "own_s": own_s + spent_s, "scores": scores}
+                torch.save(saved, folder / "next.pt")
+                (folder / "next.pt").replace(last)
         if ended:
             break
+    ranks.leave()
     return last
+
+
+def _silent(_: str) -> None:
+    """Only the first of several processes has a voice."""
 
 
 class Progress:
