@@ -73,6 +73,15 @@ def test_it_holds_no_more_than_it_is_asked_to() -> None:
     np.testing.assert_array_equal(history.powers(0.0, 0.0), fresh.powers(0.0, 0.0))
 
 
+def test_only_the_latest_hops_count_where_that_is_asked_for() -> None:
+    history = BeamHistory(20)
+    history.push(random_hops(20))
+    whole, part = history.powers(10.0, 0.0), history.powers(10.0, 0.0, 6)
+    np.testing.assert_array_equal(part[-6:], whole[-6:])
+    assert (part[:-6] == whole[-6]).all()
+    np.testing.assert_array_equal(history.powers(10.0, 0.0, 500), whole)
+
+
 def test_levels_do_not_depend_on_gain_and_silence_is_finite() -> None:
     powers = np.random.default_rng(0).gamma(2.0, size=(3, 16, BEAM_BANDS)).astype(np.float32) * BEAM_BAND_BINS
     levels = relative_levels(powers)

@@ -68,13 +68,18 @@ class BeamHistory:
             self._moments = np.repeat(moments[:1], self._hops, axis=0)
         self._moments = np.concatenate([self._moments, moments])[-self._hops :]
 
-    def powers(self, azimuth_deg: float, elevation_deg: float) -> Float32Array:
-        """(hops, bands) power of the beam towards a direction, from the oldest hop to the latest."""
+    def powers(self, azimuth_deg: float, elevation_deg: float, latest: int | None = None) -> Float32Array:
+        """(hops, bands) power of the beam towards a direction, from the oldest hop to the latest.
+
+        Of so many `latest` ones, where given; the first of them then stands for what came before.
+        """
         azimuth, elevation = np.radians(azimuth_deg), np.radians(elevation_deg)
         flat = np.cos(elevation)
         towards = np.array([1.0, flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)])
         weights = [0.25 * towards[a] * towards[b] * (1.0 if a == b else 2.0) for a, b in _PAIRS]
         powers: Float32Array = np.einsum("p,hpb->hb", np.array(weights, np.float32), self._moments)
+        if latest is not None and latest < self._hops:
+            powers[:-latest] = powers[-latest]
         return np.maximum(powers, 0.0)
 
 

@@ -61,6 +61,7 @@ def train_tagger(
             optimiser.load_state_dict(saved["optimiser"])
             first_step, own_s = saved["first_step"], saved["own_s"]
         log(f"going on from {origin} at step {step}")
+    commit = current_commit()  # what learns now; others may be made meanwhile
     maker = BeamMaker(scenes, seed, device=device)
     began, begun_step, losses = time.monotonic(), step, 0.0
     network.train()
@@ -73,7 +74,7 @@ def train_tagger(
                 "network": network.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "settings": {"network": asdict(network.settings), "scenes": asdict(scenes), "seed": seed},
-                "commit": current_commit(),
+                "commit": commit,
                 "step": step,
                 "first_step": first_step,
                 "seconds": seconds + spent_s,

@@ -41,6 +41,7 @@ class Learner:
         torch.manual_seed(settings.seed)
         self.settings, self._device = settings, torch.device(device)
         self._ranks = ranks or Ranks(device)
+        self._commit = current_commit()  # what learns now; others may be made meanwhile
         own_batch = settings.batch // self._ranks.world
         network = DeepAsaEdge(settings.network).to(device)
         self.network: DeepAsaEdge = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -113,7 +114,7 @@ class Learner:
             "optimiser": self.optimiser.state_dict(),
             "state": {name: self._ranks.gathered(values) for name, values in self._state.items()},
             "settings": asdict(self.settings),
-            "commit": current_commit(),
+            "commit": self._commit,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:

@@ -22,6 +22,9 @@ OPINION_WEIGHT = 0.4
 _RAISED = 0.6
 """Power of that mean: it is lower than the surer of the two, and the policies' hysteresis is made for one opinion's scale."""
 _FIRST_FRAMES = frozenset({0, 1, 2, 4, 7})
+_BEFORE_HOPS = 25
+"""So much of what came before a track (half a second) counts as its own: it is there before it is found. What the beam heard
+earlier was something else; a dog that had just barked made a dog of the drone that came after."""
 _AGAIN_FRAMES = 5
 """A track is listened to in these frames of its life, and then twice a second: what has just begun has little to show yet."""
 
@@ -70,10 +73,12 @@ class TaggerNetwork:
 class _Opinion:
     """What was last thought of a track."""
 
-    frames: int
-    """Of its life so far."""
     probabilities: Float32Array
     """(classes,)."""
+    frames: int = 0
+    """In which it was heard, after the first."""
+    hops: int = 0
+    """Since it was found."""
 
 
 class ObjectTagger:
@@ -93,20 +98,21 @@ class ObjectTagger:
             self._history.reset()
         self._history.push(hops)
         known, self._opinions = self._opinions, {}
-        return [self._tagged(track, known.get(track.track_id)) for track in tracks]
+        return [self._tagged(track, known.get(track.track_id), len(hops)) for track in tracks]
 
-    def _tagged(self, track: Track, opinion: _Opinion | None) -> Track:
+    def _tagged(self, track: Track, opinion: _Opinion | None, hops: int) -> Track:
         if opinion is None:
-            opinion = _Opinion(0, self._listen(track))
+            opinion = _Opinion(self._listen(track, hops))
         elif track.updated:
             opinion.frames += 1
             if opinion.frames in _FIRST_FRAMES or opinion.frames % _AGAIN_FRAMES == 0:
-                opinion.probabilities = self._listen(track)
+                opinion.probabilities = self._listen(track, opinion.hops + hops)
+        opinion.hops += hops
         self._opinions[track.track_id] = opinion
         return replace(track, class_probs=joined(track.class_probs, opinion.probabilities))
 
-    def _listen(self, track: Track) -> Float32Array:
-        powers = self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg)
+    def _listen(self, track: Track, hops: int) -> Float32Array:
+        powers = self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg, _BEFORE_HOPS + hops)
         return self._network.probabilities(relative_levels(powers))
 
 

@@ -1,0 +1,196 @@
+"""The tagger: whole or refused, a second opinion on each track, and listened to no more often than it says."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from appliance.audio.target import at_array, drone
+from appliance.cli.main import app
+from appliance.dsp.steered import BeamHistory, relative_levels
+from appliance.errors import ModelError
+from appliance.geometry import load_array
+from appliance.lab.hear import hear
+from appliance.lab.systems import onnx_systems
+from appliance.model.meta import MODELS_DIR, find_model, find_tagger, load_meta, shipped_models
+from appliance.model.scene import SceneModel
+from appliance.model.tagger import ObjectTagger, TaggerNetwork, joined
+from appliance.pipeline import Moment
+from appliance.types import Direction, Event, FeatureFrame, Float32Array, Track
+
+_NAME = "deepasa-edge-small-int8"
+_CLASSES = load_meta(find_model(_NAME)).classes
+_REFERENCE = load_meta(find_model(_NAME)).tagger
+
+
+def shipped() -> Path:
+    assert _REFERENCE is not None
+    return find_tagger(find_model(_NAME), _REFERENCE)
+
+
+def hops(count: int = 5, seed: int = 0) -> list[FeatureFrame]:
+    rng = np.random.default_rng(seed)
+    spectra = rng.normal(size=(count, 4, 513)) + 1j * rng.normal(size=(count, 4, 513))
+    return [FeatureFrame(np.zeros((0, 0), np.float32), s.astype(np.complex64), i, 0) for i, s in enumerate(spectra)]
+
+
+def track(track_id: int = 1, *, updated: bool = True, azimuth_deg: float = 20.0, score: float = 0.9) -> Track:
+    probs = np.full(len(_CLASSES), score, np.float32)
+    return Track(
+        track_id, "confirmed", Direction(azimuth_deg, 0.0), ((4.0, 0.0), (0.0, 4.0)), probs, 0, 0, updated=updated
+    )
+
+
+class Counting(TaggerNetwork):
+    """The shipped one, which counts how often it was asked."""
+
+    asked = 0
+
+    def probabilities(self, levels: Float32Array) -> Float32Array:
+        self.asked += 1
+        return super().probabilities(levels)
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the shipped model and its tagger, to be damaged."""
+    for file in (MODELS_DIR / f"{_NAME}.onnx", MODELS_DIR / f"{_NAME}.meta.json", shipped()):
+        shutil.copy(file, tmp_path)
+    return tmp_path / f"{_NAME}.onnx"
+
+
+def test_every_shipped_model_has_one_and_it_is_no_model_itself() -> None:
+    for name in shipped_models():
+        assert load_meta(find_model(name)).tagger == _REFERENCE
+        assert SceneModel.load(name).new_tagger() is not None
+    assert shipped().stem not in shipped_models()
+
+
+def test_it_is_found_beside_the_model_first_and_else_among_the_shipped(copied: Path) -> None:
+    assert _REFERENCE is not None
+    own = copied.with_name(_REFERENCE.file)
+    assert find_tagger(copied, _REFERENCE) == own
+    own.unlink()
+    assert find_tagger(copied, _REFERENCE) == shipped()
+    with pytest.raises(ModelError, match=r"nowhere\.onnx: missing, but the meta of .*int8\.onnx names it; install"):
+        find_tagger(copied, _REFERENCE.model_copy(update={"file": "nowhere.onnx"}))
+
+
+def test_a_damaged_one_is_refused_as_a_damaged_model_is(copied: Path) -> None:
+    own = copied.with_name(shipped().name)
+    own.write_bytes(own.read_bytes()[:-100])
+    with pytest.raises(ModelError, match=r"object-tagger\.onnx: sha256 .* tampered with or cut short, install"):
+        SceneModel.load(copied)
+    result = CliRunner().invoke(app, ["model", "verify", str(copied)])
+    assert result.exit_code != 0
+
+
+def test_one_that_does_not_know_a_class_is_refused(copied: Path) -> None:
+    with pytest.raises(ModelError, match=r"object-tagger\.onnx: .*does not know unicorn"):
+        TaggerNetwork.load(copied.with_name(shipped().name), ("drone", "unicorn"))
+    with pytest.raises(ModelError, match=r"int8\.onnx: cannot be run"):
+        TaggerNetwork.load(copied, _CLASSES)
+
+
+def test_verify_names_it() -> None:
+    result = CliRunner().invoke(app, ["model", "verify", _NAME])
+    assert result.exit_code == 0, result.output
+    assert shipped().stem in result.output
+
+
+def test_both_have_a_say_and_neither_alone() -> None:
+    sure, unsure, silent = (np.array([value], np.float32) for value in (0.9, 0.3, 0.0))
+    assert joined(sure, sure) > joined(sure, unsure) > joined(unsure, sure) > joined(unsure, unsure)
+    assert joined(silent, sure) == joined(sure, silent) == 0.0
+    assert joined(unsure, unsure) == pytest.approx(0.3**0.6)
+
+
+def test_the_network_s_probabilities_become_what_both_think() -> None:
+    network = TaggerNetwork.load(shipped(), _CLASSES)
+    (mended,) = ObjectTagger(network).tag(hops(), [track(score=0.5)])
+    history = BeamHistory(network.hops)
+    history.push(hops())
+    opinion = network.probabilities(relative_levels(history.powers(20.0, 0.0, 30)))
+    assert opinion.shape == (len(_CLASSES),)
+    assert 0.0 < opinion.sum() <= 1.0
+    np.testing.assert_allclose(mended.class_probs, joined(track(score=0.5).class_probs, opinion), rtol=1e-5)
+    assert replace(mended, class_probs=track().class_probs).doa == track().doa
+
+
+def test_two_tracks_in_different_directions_get_opinions_of_their_own() -> None:
+    tagger = ObjectTagger(TaggerNetwork.load(shipped(), _CLASSES))
+    one, other = tagger.tag(hops(40), [track(1, azimuth_deg=20.0), track(2, azimuth_deg=-160.0)])
+    assert not np.allclose(one.class_probs, other.class_probs, rtol=1e-3)
+
+
+def test_it_listens_when_a_track_begins_and_then_twice_a_second_while_it_is_heard() -> None:
+    network = Counting.load(shipped(), _CLASSES)
+    assert isinstance(network, Counting)
+    tagger, before = ObjectTagger(network), network.asked
+    asked = []
+    for frame in range(30):
+        tagger.tag(hops(seed=frame), [track(updated=frame < 20)])
+        asked.append(network.asked - before)
+    assert [frame for frame in range(30) if asked[frame] > (asked[frame - 1] if frame else 0)] == [
+        *(0, 1, 2, 4, 5, 7, 10, 15)
+    ]
+    tagger.tag(hops(), [])
+    tagger.tag(hops(), [track()])
+    assert network.asked - before == asked[-1] + 1
+
+
+def test_what_was_heard_well_before_a_track_says_nothing_of_it() -> None:
+    """Half a second of it counts: a sound is there before it is found."""
+    network = TaggerNetwork.load(shipped(), _CLASSES)
+    opinions = []
+    for seed in (1, 2):
+        tagger = ObjectTagger(network)
+        tagger.tag(hops(100, seed), [])
+        tagger.tag(hops(25, 3), [])
+        (found,) = tagger.tag(hops(5, 4), [track()])
+        opinions.append(found.class_probs)
+    np.testing.assert_allclose(opinions[0], opinions[1], rtol=1e-4)
+
+
+def test_after_lost_audio_it_hears_nothing_of_before() -> None:
+    network = TaggerNetwork.load(shipped(), _CLASSES)
+    torn, fresh = ObjectTagger(network), ObjectTagger(network)
+    torn.tag(hops(100, seed=1), [track(1)])
+    (after,) = torn.tag(hops(seed=2), [track(2)], after_gap=True)
+    (anew,) = fresh.tag(hops(seed=2), [track(2)])
+    np.testing.assert_array_equal(after.class_probs, anew.class_probs)
+
+
+def test_a_model_without_one_has_to_do_alone(copied: Path) -> None:
+    meta = copied.with_suffix(".meta.json")
+    document = json.loads(meta.read_text(encoding="utf-8"))
+    document["tagger"] = None
+    meta.write_text(json.dumps(document), encoding="utf-8")
+    assert SceneModel.load(copied).new_tagger() is None
+
+
+class Drones:
+    """An observer that keeps the greatest drone score of all tracks that are heard."""
+
+    def __init__(self) -> None:
+        self.scores: list[float] = []
+
+    def frame(self, moment: Moment) -> None:
+        heard = [float(each.class_probs[_CLASSES.index("drone")]) for each in moment.tracks if each.updated]
+        self.scores.append(max(heard, default=0.0))
+
+    def finished(self, events: Sequence[Event], stream_s: float) -> None:
+        """Nothing more to keep."""
+
+
+def test_the_judge_scores_what_operators_get() -> None:
+    geometry, drones = load_array("tetrahedron_4cm2"), Drones()
+    (system,) = onnx_systems([find_model(_NAME)])
+    heard = hear(at_array(drone(3.0, 160.0, 1), geometry, 40.0, 10.0, 1).astype(np.float32), geometry, system, [drones])
+    np.testing.assert_array_equal(heard.target_score, np.array(drones.scores, np.float64))
+    assert max(drones.scores) > 0.0
