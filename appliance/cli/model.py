@@ -29,7 +29,7 @@ def verify(
     On a unit with TensorRT this builds the engine, which takes minutes, and keeps it.
     """
     table = Table(box=None)
-    for column in ("model", "precision", "provider", "one step of 100 ms", ""):
+    for column in ("model", "precision", "provider", "a step", ""):
         table.add_column(column)
     for name in models or shipped_models():
         path = find_model(name)
