@@ -95,7 +95,7 @@ def test_every_folder_of_the_repository_is_told() -> None:
 
 def test_the_picture_shows_the_stages_in_their_folders() -> None:
     stages = re.findall(r"^ (\w+)/", section("How sound becomes an alert"), re.MULTILINE)
-    assert stages == ["audio", "dsp", "model", "tracking", "events", "store", "publish"]
+    assert stages == ["audio", "dsp", "model", "tracking", "model", "events", "store", "publish"]
     assert all((REPO / "appliance" / stage).is_dir() for stage in stages)
 
 
