@@ -91,14 +91,19 @@ def test_two_processes_write_the_same_bytes_as_one(rendered: Path, tmp_path: Pat
 
 def test_a_killed_run_goes_on_with_nothing_lost_and_nothing_half_written(rendered: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+
+    def recipes() -> list[Path]:
+        """What ends a scene; its truth is written before."""
+        return [path for path in out.glob("scene-*.json") if "truth" not in path.name]
+
     command = [sys.executable, "-c", "from appliance.cli.main import main; main()", "lab", "render"]
     command += ["--count", "6", "--seed", "5", "--folds", "4", "--seconds", str(SECONDS), "--out", str(out)]
     with subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE) as process:
-        while process.poll() is None and not list(out.glob("scene-*.json")):
+        while process.poll() is None and not recipes():
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     (out / ".scene-000005.flac.part.flac").write_bytes(b"half")
-    whole = {path.name: path.stat().st_mtime_ns for path in out.glob("scene-*.json") if "truth" not in path.name}
+    whole = {path.name: path.stat().st_mtime_ns for path in recipes()}
     assert whole
     done = render_all(scenes(6), out, workers=1, log=quiet)
     assert (done.kept, done.scenes) == (len(whole), 6 - len(whole))
