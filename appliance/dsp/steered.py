@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from appliance.angles import unit_vector
+from appliance.dsp.foa import foa_gains
 from appliance.dsp.stft import bin_frequencies_hz
 from appliance.types import Complex64Array, FeatureFrame, Float32Array
 
@@ -73,9 +75,7 @@ class BeamHistory:
 
         Of so many `latest` ones, where given; the first of them then stands for what came before.
         """
-        azimuth, elevation = np.radians(azimuth_deg), np.radians(elevation_deg)
-        flat = np.cos(elevation)
-        towards = np.array([1.0, flat * np.sin(azimuth), np.sin(elevation), flat * np.cos(azimuth)])
+        towards = foa_gains(unit_vector(azimuth_deg, elevation_deg)[None])[:, 0]
         weights = [0.25 * towards[a] * towards[b] * (1.0 if a == b else 2.0) for a, b in _PAIRS]
         powers: Float32Array = np.einsum("p,hpb->hb", np.array(weights, np.float32), self._moments)
         if latest is not None and latest < self._hops:

@@ -44,12 +44,10 @@ class SceneModel:
         """
         path = find_model(name_or_path)
         meta = load_meta(path)
+        tagger = TaggerNetwork.load(find_tagger(path, meta.tagger), meta.classes) if meta.tagger else None
         try:
-            tagger = TaggerNetwork.load(find_tagger(path, meta.tagger), meta.classes) if meta.tagger else None
             model = cls(open_session(path, meta, provider, threads), meta, tagger)
             model._infer(np.zeros((1, FEATURES, meta.hops_per_step, BANDS), np.float32))
-        except ModelError:
-            raise
         # ONNX Runtime raises a class of its own per status, all straight below Exception.
         except Exception as error:
             raise ModelError(
