@@ -57,9 +57,9 @@ BANDS = len(BAND_EDGES) - 1
 _LEVEL_DECAY = float(np.exp(-HOP_SAMPLES / SAMPLE_RATE_HZ / _LEVEL_MEMORY_S))
 
 
-def band_sum(values: Float32Array) -> Float32Array:
-    """(..., bins) → (..., bands): sum over the bins of each band."""
-    return np.add.reduceat(values[..., : BAND_EDGES[-1]], BAND_EDGES[:-1], axis=-1).astype(np.float32, copy=False)
+def band_sum(values: Float32Array, edges: npt.NDArray[np.int64] = BAND_EDGES) -> Float32Array:
+    """(..., bins) → (..., bands): sum over the bins of each band; `edges` as `BAND_EDGES`."""
+    return np.add.reduceat(values[..., : edges[-1]], edges[:-1], axis=-1).astype(np.float32, copy=False)
 
 
 def band_validity(encoder: FoaEncoder) -> Float32Array:

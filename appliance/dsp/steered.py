@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from appliance.angles import unit_vector
+from appliance.dsp.features import band_sum
 from appliance.dsp.foa import foa_gains
 from appliance.dsp.stft import bin_frequencies_hz
 from appliance.types import Complex64Array, FeatureFrame, Float32Array
@@ -38,8 +39,7 @@ def beam_band_frequencies_hz() -> Float32Array:
 
 def beam_band_sum(values: Float32Array) -> Float32Array:
     """(..., bins) → (..., bands): sum over the bins of each band."""
-    summed = np.add.reduceat(values[..., : BEAM_BAND_EDGES[-1]], BEAM_BAND_EDGES[:-1], axis=-1)
-    return summed.astype(np.float32, copy=False)
+    return band_sum(values, BEAM_BAND_EDGES)
 
 
 def relative_levels(powers: Float32Array) -> Float32Array:
