@@ -7,7 +7,7 @@ import pytest
 
 from appliance.angles import wrap_azimuth_deg
 from appliance.lab.levels import DRONE_LEVELS
-from appliance.lab.pack import CLASSES
+from appliance.lab.pack import CLASSES, load_clips
 from appliance.lab.perimeter import ARRAYS, DISTANCES_M, DRONE_SNRS_DB, FAULTS, perimeter_suite
 from appliance.lab.recipe import Position, Recipe
 
@@ -55,6 +55,14 @@ def test_one_drone_flies_at_every_distance_and_ambient_level(suite: list[Recipe]
     first = part(suite, "drone_distance")[: len(DISTANCES_M) * 3]
     assert len({(recipe.sources[0].clip, recipe.sources[0].level_dba, recipe.array) for recipe in first}) == 1
     assert len({recipe.bed for recipe in first}) > 1
+
+
+def test_a_small_share_of_drones_still_comes_from_every_source() -> None:
+    few = [recipe.sources[0].clip for recipe in perimeter_suite(per_snr=4, per_distance=4)]
+    sources = {clip.path: clip.group.partition(":")[0] for clip in load_clips((5,)) if clip.label == "drone"}
+    assert {sources[path] for path in few[:4]} == set(sources.values())
+    by_distance = few[4 * len(DRONE_SNRS_DB) :][: 4 * len(DISTANCES_M) * 3]
+    assert {sources[path] for path in by_distance} == set(sources.values())
 
 
 def test_drones_by_snr_stand_still_and_move(suite: list[Recipe]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from copy import copy
+from itertools import zip_longest
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,13 @@ class SceneDraw:
         """All clips of a label, in manifest order."""
         return self._by_label[label]
 
+    def in_turn(self, label: str) -> list[Clip]:
+        """The same, the sources in turn and the models of each in turn: the first few are as varied as they can be."""
+        sources: dict[str, dict[str, list[Clip]]] = {}
+        for clip in self._by_label[label]:
+            sources.setdefault(clip.group.partition(":")[0], {}).setdefault(clip.group, []).append(clip)
+        return _in_turn([_in_turn(list(groups.values())) for groups in sources.values()])
+
     def any_of(self, label: str) -> Clip:
         """One clip of a label."""
         clips = self._by_label[label]
@@ -61,6 +69,10 @@ class SceneDraw:
     def fade_s(label: str) -> float:
         """Fade in and out: short sounds keep their attack."""
         return 0.02 if label in SHORT_CLASSES else 0.5
+
+
+def _in_turn(queues: Sequence[Sequence[Clip]]) -> list[Clip]:
+    return [clip for served in zip_longest(*queues) for clip in served if clip is not None]
 
 
 def on_bearing(

@@ -85,7 +85,7 @@ def perimeter_suite(
 
 def _drones_by_snr(draw: SceneDraw, each: int) -> Iterator[Recipe]:
     """Still and moving drones at one level of signal to noise."""
-    drones = draw.clips("drone")
+    drones = draw.in_turn("drone")
     for snr_db in DRONE_SNRS_DB:
         for index in range(each):
             clip = drones[index % len(drones)]
@@ -100,7 +100,7 @@ def _drones_by_distance(draw: SceneDraw, each: int) -> Iterator[Recipe]:
 
     The ambience is another one each time, or a false alarm that happens to lie where the drone is would count in all.
     """
-    drones = draw.clips("drone")
+    drones = draw.in_turn("drone")
     for index in range(each):
         clip, level_dba = drones[index % len(drones)], draw_level_dba(draw.rng, DRONE_LEVELS["camera"])
         own_seed = int(draw.rng.integers(2**31))
@@ -123,9 +123,9 @@ def _drones_by_distance(draw: SceneDraw, each: int) -> Iterator[Recipe]:
 def _threats(draw: SceneDraw, each: int) -> Iterator[Recipe]:
     """Every class alone."""
     for label in CLASSES:
-        clips = draw.clips(label)
+        clips = draw.in_turn(label)
         for index in range(each):
-            clip = clips[int(index * len(clips) / each)]
+            clip = clips[index % len(clips)]
             source = _source(draw, label, clip, 3.0, 6.0, float(draw.rng.uniform(3.0, 20.0)))
             yield suite_scene(draw, index, "threats", sources=(source,))
 
@@ -178,7 +178,7 @@ def target_free(draw: SceneDraw, part: str, labels: list[str], minutes: int) -> 
 
 def _faults(draw: SceneDraw, each: int) -> Iterator[Recipe]:
     """The same drones with each fault and with none."""
-    drones = draw.clips("drone")
+    drones = draw.in_turn("drone")
     for index in range(each):
         source = drone_plan(draw.rng, drones[index % len(drones)], "hover", 60.0, snr_db=_FAULT_SNR_DB)
         ambient_dba = AMBIENT_DBA["suburban"]
