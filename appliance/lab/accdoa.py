@@ -20,7 +20,8 @@ from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
-from appliance.lab.baseline_files import fill, read_baseline
+from appliance.lab.baseline_files import read_baseline
+from appliance.lab.checkpoint import rebuilt
 from appliance.lab.dcase_csv import SeldRow
 from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
@@ -242,7 +243,4 @@ def _loaded(path: str) -> AccdoaCrnn:
 
 def load_accdoa(path: Path) -> AccdoaCrnn:
     """The network of a checkpoint, ready to listen; raises `ModelError` as `read_baseline` does."""
-    saved, sizes = read_baseline(path)
-    network = AccdoaCrnn(AccdoaSettings(**sizes))
-    fill(network, saved, path)
-    return network
+    return rebuilt(read_baseline(path), path, AccdoaCrnn, AccdoaSettings)

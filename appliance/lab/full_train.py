@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from appliance.errors import ConfigError
 from appliance.geometry import load_array
+from appliance.lab.checkpoint import fill, read_checkpoint, write_checkpoint
 from appliance.lab.commit import current_commit
 from appliance.lab.experiment import EXPERIMENTS_DIR
 from appliance.lab.full_losses import asa_loss
@@ -94,10 +95,10 @@ def train_full(
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     step = 0
     if last.exists():
-        saved = torch.load(last, weights_only=True, map_location=device)
+        saved = read_checkpoint(last, device)
         if FullNetworkSettings(**saved["settings"]["network"]) != settings.network:
             raise ConfigError(f"{last}: a network of another size; give its own experiment, or another folder")
-        network.load_state_dict(saved["network"])
+        fill(network, saved, last)
         optimiser.load_state_dict(saved["optimiser"])
         step = saved["step"]
         log(f"going on from {last} at step {step}")
@@ -137,10 +138,10 @@ def train_full(
 
 def load_full(path: Path) -> tuple[DeepAsa, FullTraining]:
     """The network of a checkpoint, ready to listen, and its experiment."""
-    saved = torch.load(path, weights_only=True, map_location="cpu")
+    saved = read_checkpoint(path)
     settings = FullTraining.model_validate(saved["settings"])
     network = DeepAsa(settings.network)
-    network.load_state_dict(saved["network"])
+    fill(network, saved, path)
     return network.eval(), settings
 
 
@@ -152,5 +153,4 @@ def _save(folder: Path, network: DeepAsa, optimiser: torch.optim.Optimizer, step
         "settings": settings.model_dump(mode="json"),
         "commit": current_commit(),
     }
-    torch.save(checkpoint, folder / "next.pt")
-    (folder / "next.pt").replace(folder / "last.pt")
+    write_checkpoint(folder / "last.pt", checkpoint)

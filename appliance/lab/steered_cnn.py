@@ -19,7 +19,8 @@ from appliance.dsp.features import BANDS, FEATURE_NAMES, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import ArrayGeometry
 from appliance.lab.accdoa import ConvBlock
-from appliance.lab.baseline_files import fill, read_baseline
+from appliance.lab.baseline_files import read_baseline
+from appliance.lab.checkpoint import rebuilt
 from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.steering import PEAKS, steered_level, strongest, strongest_target
@@ -182,7 +183,4 @@ def _loaded(path: str) -> SteeredCnn:
 
 def load_steered_cnn(path: Path) -> SteeredCnn:
     """The network of a checkpoint, ready to listen; raises `ModelError` as `read_baseline` does."""
-    saved, sizes = read_baseline(path)
-    network = SteeredCnn(SteeredSettings(**sizes))
-    fill(network, saved, path)
-    return network
+    return rebuilt(read_baseline(path), path, SteeredCnn, SteeredSettings)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from appliance.dsp.steered import BEAM_BANDS
+from appliance.lab.checkpoint import fill, read_checkpoint, rebuilt, write_checkpoint
 from appliance.lab.commit import current_commit
 from appliance.lab.pack import SOUNDS
 from appliance.lab.scene_dice import Dice
@@ -53,8 +54,8 @@ def train_tagger(
     step, first_step, seconds, own_s = 0, 0, 0.0, 0.0
     origin = last if last.exists() else start
     if origin is not None:
-        saved = torch.load(origin, weights_only=True, map_location=device)
-        network.load_state_dict(saved["network"])
+        saved = read_checkpoint(origin, device)
+        fill(network, saved, origin)
         step, seconds = saved["step"], saved["seconds"]
         first_step = step
         if origin == last:
@@ -80,8 +81,7 @@ def train_tagger(
                 "seconds": seconds + spent_s,
                 "own_s": own_s + spent_s,
             }
-            torch.save(saved, folder / "next.pt")
-            (folder / "next.pt").replace(last)
+            write_checkpoint(last, saved)
         if left == 0.0:
             return last
         rise = min(1.0, (step - first_step + 1) / _WARMUP_STEPS)
@@ -127,7 +127,5 @@ def _drawn(maker: BeamMaker, seed: int, step: int) -> tuple[Tensor, Tensor]:
 
 def load_tagger(path: Path) -> tuple[TaggerCnn, dict[str, Any]]:
     """The network of a checkpoint, ready to listen, and the checkpoint itself."""
-    saved = torch.load(path, weights_only=True, map_location="cpu")
-    network = TaggerCnn(TaggerSettings(**saved["settings"]["network"]))
-    network.load_state_dict({name: values.float() for name, values in saved["network"].items()})
-    return network.eval(), saved
+    saved = read_checkpoint(path)
+    return rebuilt(saved, path, TaggerCnn, TaggerSettings), saved

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from appliance.errors import ConfigError
+from appliance.lab.checkpoint import fill, read_checkpoint, rebuilt, write_checkpoint
 from appliance.lab.commit import current_commit
 from appliance.lab.layers import State
 from appliance.lab.losses import scene_loss
@@ -117,9 +118,9 @@ class Learner:
             "commit": self._commit,
         }
 
-    def restore(self, saved: dict[str, Any]) -> None:
+    def restore(self, saved: dict[str, Any], path: Path) -> None:
         """Go on from a checkpoint; one that ships has neither optimiser nor memory, and one of another batch size no memory."""
-        self.network.load_state_dict(saved["network"])
+        fill(self.network, saved, path)
         if "optimiser" in saved:
             self.optimiser.load_state_dict(saved["optimiser"])
             for group in self.optimiser.param_groups:  # of this device, and of this run
@@ -163,8 +164,8 @@ def train(
     step, seconds, own_s = 0, 0.0, 0.0
     origin = last if last.exists() else start
     if origin is not None:
-        saved = torch.load(origin, weights_only=True, map_location=device)
-        learner.restore(saved)
+        saved = read_checkpoint(origin, device)
+        learner.restore(saved, origin)
         step, seconds = saved["step"], saved["seconds"]
         own_s = saved["own_s"] if origin == last else 0.0
         log(f"going on from {origin} at step {step}")
@@ -184,8 +185,7 @@ def train(
                 log(json.dumps({"step": step, **scores}))
                 spent_s = time.monotonic() - began
                 saved |= {"step": step, "seconds": seconds + spent_s, "own_s": own_s + spent_s, "scores": scores}
-                torch.save(saved, folder / "next.pt")
-                (folder / "next.pt").replace(last)
+                write_checkpoint(last, saved)
         if ended:
             break
     ranks.leave()
@@ -220,7 +220,5 @@ class Progress:
 
 def load_checkpoint(path: Path) -> tuple[DeepAsaEdge, dict[str, Any]]:
     """The network of a checkpoint, ready to listen, and the checkpoint itself."""
-    saved = torch.load(path, weights_only=True, map_location="cpu")
-    network = DeepAsaEdge(NetworkSettings(**saved["settings"]["network"]))
-    network.load_state_dict(saved["network"])
-    return network.eval(), saved
+    saved = read_checkpoint(path)
+    return rebuilt(saved, path, DeepAsaEdge, NetworkSettings), saved

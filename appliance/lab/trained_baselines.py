@@ -39,6 +39,6 @@ def trained_baselines(folder: Path = CHECKPOINTS) -> tuple[list[TrainedBaseline]
 def checkpoint_facts(system: TrainedBaseline) -> Mapping[str, Any]:
     """Where the weights of a system come from, for the report."""
     path = Path(system.path)
-    saved, _ = read_baseline(path)
+    saved = read_baseline(path)
     training = {key: saved[key] for key in ("step", "commit") if key in saved}
     return {"file": path.name, "sha256": file_sha256(path), "training": training}
