@@ -16,9 +16,9 @@ TAGGER_HOPS = 128
 class TaggerSettings:
     """Size of the network; kept in its checkpoint."""
 
-    channels: tuple[int, ...] = (16, 48, 96, 160)
+    channels: tuple[int, ...] = (16, 32, 64, 96)
     """Of the stages; the first halves the hops, each further one hops and bands."""
-    head: int = 256
+    head: int = 192
     """Width of what is kept of each moment."""
     dropout: float = 0.3
 
