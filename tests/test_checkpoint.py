@@ -26,13 +26,12 @@ SHIPPED = Path(appliance.lab.__file__).parent / "checkpoints"
         ["train-tagger", "run", "--experiment", "small-judged", "--from", "gone.pt"],
     ],
 )
-def test_every_command_says_which_file_is_missing(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    ran = CliRunner().invoke(app, command)
+def test_every_command_says_which_file_is_missing(command: list[str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone.pt"
+    places = {"gone.pt": str(gone), "run": str(tmp_path / "run")}
+    ran = CliRunner().invoke(app, [places.get(word, word) for word in command])
     assert isinstance(ran.exception, ApplianceError), ran.output
-    assert str(ran.exception) == "gone.pt: no such checkpoint; give the last.pt of a training, or train again"
+    assert str(ran.exception) == f"{gone}: no such checkpoint; give the last.pt of a training, or train it again"
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

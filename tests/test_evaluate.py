@@ -124,7 +124,7 @@ def test_a_baseline_that_was_not_trained_is_named_as_missing(checkpoints: Path, 
 def test_a_checkpoint_cut_short_or_of_other_features_is_refused(checkpoints: Path, tmp_path: Path) -> None:
     whole = (checkpoints / "accdoa.pt").read_bytes()
     (tmp_path / "accdoa.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match=r"accdoa\.pt: not a checkpoint .*train again"):
+    with pytest.raises(ModelError, match=r"accdoa\.pt: not a checkpoint .*train it again"):
         trained_baselines(tmp_path)
     saved = torch.load(checkpoints / "accdoa.pt", weights_only=True)
     torch.save({**saved, "features": ["level"]}, tmp_path / "accdoa.pt")

@@ -31,9 +31,7 @@ def write_baseline(path: Path, network: nn.Module, settings: "DataclassInstance"
 
 
 def read_baseline(path: Path) -> dict[str, Any]:
-    """A checkpoint. Raises `ModelError` that names file and remedy where it is none, or was taught other features than there
-    are now.
-    """
+    """A checkpoint. Raises `ModelError` where it is none, or was taught other features than there are now."""
     saved = read_checkpoint(path)
     hears = {name: saved.get(name, now) for name, now in HEARS.items()}
     if hears != HEARS:

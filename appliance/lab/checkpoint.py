@@ -13,7 +13,7 @@ from appliance.errors import ModelError
 Network = TypeVar("Network", bound=nn.Module)
 Settings = TypeVar("Settings")
 
-_REMEDY = "give the last.pt of a training, or train again"
+_REMEDY = "give the last.pt of a training, or train it again"
 
 
 def write_checkpoint(path: Path, saved: dict[str, Any]) -> None:
@@ -31,7 +31,7 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelError(f"{path}: no such checkpoint; {_REMEDY}") from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ModelError(f"{path}: not a checkpoint ({first_line(error)}); {_REMEDY}") from error
+        raise ModelError(f"{path}: not a checkpoint ({_first_line(error)}); {_REMEDY}") from error
     if not isinstance(saved, dict) or not {"network", "settings"} <= saved.keys():
         raise ModelError(f"{path}: not a checkpoint (it holds no network and settings); {_REMEDY}")
     return saved
@@ -42,7 +42,7 @@ def fill(network: nn.Module, saved: dict[str, Any], path: Path) -> None:
     try:
         network.load_state_dict(saved["network"])
     except RuntimeError as error:
-        raise ModelError(f"{path}: weights of another network ({first_line(error)}); train it again") from error
+        raise ModelError(f"{path}: weights of another network ({_first_line(error)}); train it again") from error
 
 
 def rebuilt(
@@ -55,12 +55,12 @@ def rebuilt(
         }
         made = network(settings(**sizes))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: another kind of network ({first_line(error)}); {_REMEDY}") from error
+        raise ModelError(f"{path}: another kind of network ({_first_line(error)}); {_REMEDY}") from error
     fill(made, saved, path)
     made.eval()
     return made
 
 
-def first_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """What an error says in one line."""
     return str(error).splitlines()[0] if str(error) else type(error).__name__
