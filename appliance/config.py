@@ -101,7 +101,7 @@ class HearingSettings(Table):
 class TrackingSettings(Table):
     """[tracking]: from detections to identities."""
 
-    detection_activity: float = Field(default=0.25, gt=0.0, lt=1.0)
+    detection_activity: float = Field(default=0.15, gt=0.0, lt=1.0)
     """A slot is a detection from this activity x class probability on."""
     gate_deg: float = Field(default=25.0, gt=0.0, le=180.0)
     """A detection farther than this from a track's prediction never joins it."""

@@ -91,7 +91,7 @@ class SceneObject:
     doa: Direction
     """Direction of arrival."""
     doa_sigma_deg: float
-    """The network's own 1-sigma uncertainty of the direction."""
+    """1-sigma scatter of the direction from one label frame to the next."""
     mask: Float32Array | None = None
     """(frames, bands) gain on W, where asked for."""
     direct_mask: Float32Array | None = None

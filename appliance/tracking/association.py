@@ -37,7 +37,7 @@ def _normalised(scores: Float32Array) -> npt.NDArray[np.float64]:
 
 
 def _cost(target: Target, detection: Detection, gate_deg: float) -> float:
-    arc = arc_deg(target.filter.direction, detection.direction)
+    arc = arc_deg(target.filter.expected, detection.direction)
     affinity = class_affinity(target.class_probs, detection.scores)
     if arc > gate_deg or affinity < _LEAST_AFFINITY:
         return _FORBIDDEN

@@ -22,7 +22,7 @@ class Detection:
     direction: Vector
     """(3,) unit vector in the array frame; horizontal where the array is planar."""
     sigma_deg: float
-    """1-sigma error of the direction."""
+    """1-sigma scatter of the direction."""
     scores: Float32Array
     """(classes,) activity times class probability."""
     elevation_valid: bool

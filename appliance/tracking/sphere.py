@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Vector = npt.NDArray[np.float64]
 
-_RATE_MEMORY_S = 2.0
+_RATE_MEMORY_S = 3.0
 
 
 class SphereFilter:
@@ -23,17 +23,31 @@ class SphereFilter:
     A direction in the horizontal plane with measurements in that plane never leaves it: planar arrays need no case.
     """
 
-    def __init__(self, direction: Vector, sigma_deg: float, rate_sigma_deg_s: float) -> None:
-        """Start at unit vector `direction` (3,), known to `sigma_deg`, at an unknown rate of `rate_sigma_deg_s`."""
+    def __init__(self, direction: Vector, sigma_deg: float, rate_sigma_deg_s: float, *, late_s: float = 0.0) -> None:
+        """Start at unit vector `direction` (3,), known to `sigma_deg`, at an unknown rate of `rate_sigma_deg_s`.
+
+        Measurements tell where the source was `late_s` ago.
+        """
         self.direction = direction
         self._rate: Vector = np.zeros(3)
         self._covariance = np.diag([sigma_deg**2, rate_sigma_deg_s**2])
         self._rate_variance = rate_sigma_deg_s**2
+        self._measured = np.array([1.0, -late_s])
 
     @property
     def variance_deg2(self) -> float:
         """Variance of the direction along either tangent axis."""
         return float(self._covariance[0, 0])
+
+    @property
+    def speed_deg_s(self) -> float:
+        """How fast the direction is turning."""
+        return float(np.linalg.norm(self._rate))
+
+    @property
+    def expected(self) -> Vector:
+        """Unit vector (3,) that would be measured now."""
+        return _along(self.direction, self._measured[1] * self._rate)
 
     def predict(self, elapsed_s: float) -> None:
         """Move on by `elapsed_s`."""
@@ -49,23 +63,29 @@ class SphereFilter:
 
     def update(self, measured: Vector, sigma_deg: float) -> None:
         """Take in a measured unit vector (3,) with 1-sigma error `sigma_deg`."""
-        innovation = tangent_deg(self.direction, measured)
-        gain = self._covariance[:, 0] / (self._covariance[0, 0] + sigma_deg**2)
-        self._covariance = self._covariance - np.outer(gain, self._covariance[0, :])
+        innovation = tangent_deg(self.expected, measured)
+        cross = self._covariance @ self._measured
+        gain = cross / (self._measured @ cross + sigma_deg**2)
+        self._covariance = self._covariance - np.outer(gain, cross)
         self._rate = self._rate + gain[1] * innovation
         self._move(gain[0] * innovation)
 
     def _move(self, step_deg: Vector) -> None:
         """Go along the great circle of a tangent vector, taking the rate along (parallel transport)."""
-        angle = math.radians(float(np.linalg.norm(step_deg)))
-        if angle < 1e-12:
-            return
-        ahead = np.radians(step_deg) / angle
-        start, along = self.direction, float(self._rate @ ahead)
-        moved = math.cos(angle) * start + math.sin(angle) * ahead
-        turned = math.cos(angle) * ahead - math.sin(angle) * start
-        self._rate = self._rate + along * (turned - ahead)
-        self.direction = moved / np.linalg.norm(moved)
+        start, self.direction = self.direction, _along(self.direction, step_deg)
+        # Across the plane of the circle the rate stays; in it, it turns as the direction does.
+        both = start + self.direction
+        self._rate = self._rate - float(self._rate @ self.direction) / (1.0 + float(start @ self.direction)) * both
+
+
+def _along(origin: Vector, step_deg: Vector) -> Vector:
+    """Unit vector (3,) at the end of the great circle from `origin` along a tangent vector (3,)."""
+    angle = math.radians(float(np.linalg.norm(step_deg)))
+    if angle < 1e-12:
+        return origin
+    moved = math.cos(angle) * origin + math.sin(angle) / angle * np.radians(step_deg)
+    unit: Vector = moved / np.linalg.norm(moved)
+    return unit
 
 
 def tangent_deg(origin: Vector, target: Vector) -> Vector:
