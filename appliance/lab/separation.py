@@ -31,8 +31,8 @@ from appliance.lab.systems import onnx_systems
 from appliance.lab.workers import Log, each
 from appliance.model.meta import load_meta
 from appliance.pipeline import Moment
-from appliance.separation.mvdr import MvdrBeams, post_filter
-from appliance.separation.objects import HeardObject, ObjectMasks, bin_gains
+from appliance.separation.objects import HeardObject, ObjectMasks
+from appliance.separation.separator import Separator
 from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
 from appliance.types import Complex64Array, Event, Float32Array
 
@@ -125,23 +125,23 @@ def recovered_signals(samples: Float32Array, geometry: ArrayGeometry, heard: Hea
 
     Where the object's direct sound is known its mask is what is laid on W and on the beams, as in the stems.
     """
-    spectrum = stft(np.pad(samples, ((0, 0), (0, LATENCY_SAMPLES))))
-    foa, beams = FoaEncoder(geometry).encode(spectrum), MvdrBeams(geometry)
-    share = np.zeros((len(spectrum), spectrum.shape[2]), np.float32)
-    gains = share.copy()
-    steered, mvdr = np.zeros_like(gains, np.complex64), np.zeros_like(gains, np.complex64)
+    spectrum, separator = stft(np.pad(samples, ((0, 0), (0, LATENCY_SAMPLES)))), Separator(geometry)
+    found: list[Complex64Array] = []
     for frame in range(len(spectrum) // HOPS_PER_LABEL):
-        hops = slice(frame * HOPS_PER_LABEL, (frame + 1) * HOPS_PER_LABEL)
-        moment = heard.moments[min(max(frame - heard.first_frame, 0), len(heard.moments) - 1)]
-        if 0 <= frame - heard.first_frame < len(heard.moments) and moment.mask is not None:
-            share[hops] = bin_gains(moment.mask)
-            gains[hops] = share[hops] if moment.direct_mask is None else bin_gains(moment.direct_mask)
-        towards = unit_vector(moment.azimuth_deg, moment.elevation_deg)
-        steered[hops] = _hypercardioid(foa[hops], towards, geometry)
-        mvdr[hops] = beams.push(spectrum[hops], {0: share[hops]}, {0: towards})[0]
-    found = (gains * foa[:, 0], steered, gains * steered, mvdr, post_filter(gains) * mvdr)
-    signals = {"W": foa[:, 0]} | dict(zip(METHODS, found, strict=True))
-    return {name: _samples(one)[: samples.shape[1]] for name, one in signals.items()}
+        hops = spectrum[frame * HOPS_PER_LABEL : (frame + 1) * HOPS_PER_LABEL]
+        index = min(max(frame - heard.first_frame, 0), len(heard.moments) - 1)
+        moment = heard.moments[index]
+        # Beyond its moments it has no stem; a beam alone goes on.
+        stem = np.float32(index == frame - heard.first_frame)
+        foa, apart = separator.push(hops, {0: moment})
+        one = apart[0]
+        direct, mono = stem * one.direct, stem * one.gain * one.beam
+        steered = _hypercardioid(foa, unit_vector(moment.azimuth_deg, moment.elevation_deg), geometry)
+        methods = (foa[:, 0], direct * foa[:, 0], steered, direct * steered, one.beam, mono)
+        found.append(np.stack(methods, axis=1))
+    samples_by_method = StreamingIstft(1 + len(METHODS)).push(np.concatenate(found))
+    named = dict(zip(("W", *METHODS), samples_by_method[:, LATENCY_SAMPLES:], strict=True))
+    return {name: one[: samples.shape[1]] for name, one in named.items()}
 
 
 def summary_rows(recovered: Sequence[Recovered]) -> list[tuple[str, ...]]:

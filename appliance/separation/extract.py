@@ -5,14 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from appliance.angles import unit_vector
-from appliance.dsp.foa import FoaEncoder
 from appliance.dsp.stft import BINS, HOP_SAMPLES, HOPS_PER_LABEL, StreamingStft
 from appliance.geometry import ArrayGeometry
-from appliance.separation.mvdr import MvdrBeams, post_filter
-from appliance.separation.objects import HeardObject, bin_gains
+from appliance.separation.objects import HeardObject
+from appliance.separation.separator import Separator
 from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
 from appliance.types import AudioBlock, Complex64Array, Float32Array
 
@@ -42,29 +39,30 @@ def separate(blocks: Iterable[AudioBlock], geometry: ArrayGeometry, objects: Seq
     `blocks` are those, without gaps, that the objects were heard in. At every sample the FOA of all pieces, `reverb`
     included, adds up to the FOA of the recording: masks share it out, and the residual is the rest.
     """
-    encoder, beams, residual = FoaEncoder(geometry), MvdrBeams(geometry), _Voice(0)
+    separator, residual = Separator(geometry), _Voice(0)
     waiting, voices = sorted(objects, key=lambda heard: heard.first_frame), dict[int, tuple[HeardObject, _Voice]]()
     for frame, (spectrum, total_samples) in enumerate(_label_frames(blocks, geometry.mics)):
         while waiting and waiting[0].first_frame <= frame:
             heard = waiting.pop(0)
             voices[heard.track_id] = heard, _Voice(heard.first_frame)
-        rest = encoder.encode(spectrum)
-        shares = {track_id: _gains(heard, frame, len(spectrum)) for track_id, (heard, _) in voices.items()}
-        gains = {track_id: gain for track_id, (gain, _) in shares.items()}
-        directions = {track_id: _direction(heard, frame) for track_id, (heard, _) in voices.items()}
-        beam = beams.push(spectrum, gains, directions)
-        everything = rest
+        sounding = {
+            track_id: heard.moments[frame - heard.first_frame]
+            for track_id, (heard, _) in voices.items()
+            if frame - heard.first_frame < len(heard.moments)
+        }
+        everything, found = separator.push(spectrum, sounding)
+        rest = everything
         for track_id, (heard, voice) in list(voices.items()):
-            gain, direct = shares[track_id]
-            rest = rest - gain[:, None] * everything
-            # One label frame beyond the last that was heard has brought all its samples out.
-            last = frame >= heard.first_frame + len(heard.moments)
-            mono = np.zeros_like(beam[track_id]) if last else post_filter(direct) * beam[track_id]
-            sounds = [direct[:, None] * everything, mono[:, None]]
-            if heard.reverb_apart:
-                sounds.append((gain - direct)[:, None] * everything)
-            yield voice.say(np.concatenate(sounds, axis=1), track_id, total_samples, last=last)
-            if last:
+            sounds = np.zeros((len(spectrum), 9 if heard.reverb_apart else 5, BINS), np.complex64)
+            if apart := found.get(track_id):
+                rest = rest - apart.share[:, None] * everything
+                sounds[:, :4] = apart.direct[:, None] * everything
+                sounds[:, 4] = apart.gain * apart.beam
+                if heard.reverb_apart:
+                    sounds[:, 5:] = (apart.share - apart.direct)[:, None] * everything
+            # One label frame beyond its last has brought all its samples out.
+            yield voice.say(sounds, track_id, total_samples, last=apart is None)
+            if apart is None:
                 del voices[track_id]
         yield residual.say(rest, None, total_samples)
 
@@ -114,19 +112,3 @@ def _label_frames(blocks: Iterable[AudioBlock], mics: int) -> Iterator[tuple[Com
         for start, stop in itertools.pairwise([0, *ends]):
             yield pending[start:stop], total
         pending = pending[ends[-1] :] if ends else pending
-
-
-def _gains(heard: HeardObject, frame: int, hops: int) -> tuple[Float32Array, Float32Array]:
-    """(hops, bins) of the object, and of its direct sound, which is all of it where the model does not tell."""
-    index = frame - heard.first_frame
-    moment = heard.moments[index] if index < len(heard.moments) else None
-    if moment is None or moment.mask is None:
-        silent = np.zeros((hops, BINS), np.float32)
-        return silent, silent
-    gain = bin_gains(moment.mask)
-    return gain, gain if moment.direct_mask is None else bin_gains(moment.direct_mask)
-
-
-def _direction(heard: HeardObject, frame: int) -> npt.NDArray[np.float64]:
-    moment = heard.moments[min(frame - heard.first_frame, len(heard.moments) - 1)]
-    return unit_vector(moment.azimuth_deg, moment.elevation_deg)

@@ -8,7 +8,7 @@ the superdirective one instead of cancelling its own object, and white noise aga
 
 The object's own reverberation counts as the object here, also where a mask of its direct sound is known: taken for noise,
 its echoes, which are the object's own sound, make the beam cancel some of that. What a direct mask is good for is the gain
-behind the beam (`post_filter`): `tests/test_separation_scenes.py` measures both.
+behind the beam (`gains`): `tests/test_separation_scenes.py` measures both.
 """
 
 from collections.abc import Mapping
@@ -26,19 +26,9 @@ _MEMORY_S = 1.0
 _DIFFUSE_SHARE = 1.0
 _WHITE_SHARE = 0.03
 """Both against the mean power of the microphones; from scenes of fold 4 (`lab.separation`), with ideal masks and tracked ones."""
-_MASK_FLOOR = 0.1
-"""On fold 4 it costs ideal masks 0.3 dB of SI-SDRi and spares tracked ones 1.8 dB, because a poor mask cuts holes."""
 _TINY = 1e-20
 
 Covariance = npt.NDArray[np.complex128]
-
-
-def post_filter(mask: Float32Array) -> Float32Array:
-    """The gain (hops, bins) on a beam that makes the object's mono sound of it: its mask, or that of its direct sound where
-    it is known, but never less than −20 dB.
-    """
-    gain: Float32Array = np.maximum(mask, np.float32(_MASK_FLOOR))
-    return gain
 
 
 class MvdrBeams:

@@ -1,7 +1,7 @@
 """Which sound is whose: the masks of the network's slots, gathered per track. Identity begins at the track, not the slot."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,6 +9,9 @@ from appliance.dsp.features import BAND_EDGES
 from appliance.dsp.stft import BINS
 from appliance.errors import ModelError
 from appliance.types import Event, Float32Array, SceneFrame, Track
+
+_AROUND_FRAMES = 20
+"""So long an object may have sounded before it was found, and may go on after it was heard last: 2 s."""
 
 
 def bin_gains(mask: Float32Array) -> Float32Array:
@@ -34,7 +37,7 @@ class HeardMoment:
 
 @dataclass(slots=True)
 class HeardObject:
-    """One track, from its first to its last label frame that was heard."""
+    """One track, from 2 s before to 2 s after what was heard of it, as far as the recording goes."""
 
     track_id: int
     """Its identity."""
@@ -78,12 +81,21 @@ class ObjectMasks:
         self._frames += 1
 
     def objects(self) -> list[HeardObject]:
-        """Every track that was confirmed, oldest first; its moments end with the last that was heard."""
-        found = [heard for track_id, heard in sorted(self._objects.items()) if track_id in self._confirmed]
-        for heard in found:
-            while heard.moments[-1].mask is None:
-                heard.moments.pop()
-        return found
+        """Every track that was confirmed, oldest first."""
+        return [
+            self._with_surroundings(heard)
+            for track_id, heard in sorted(self._objects.items())
+            if track_id in self._confirmed
+        ]
+
+    def _with_surroundings(self, heard: HeardObject) -> HeardObject:
+        sounding = [index for index, moment in enumerate(heard.moments) if moment.mask is not None]
+        moments = heard.moments[: sounding[-1] + 1]
+        before = min(_AROUND_FRAMES, heard.first_frame)
+        after = min(_AROUND_FRAMES, self._frames - heard.first_frame - len(moments))
+        silent = [replace(moment, mask=None, direct_mask=None) for moment in (moments[0], moments[-1])]
+        around = [silent[0]] * before + moments + [silent[1]] * after
+        return replace(heard, first_frame=heard.first_frame - before, moments=around)
 
     def _add_track(self, scene: SceneFrame, track: Track) -> None:
         if track.status == "confirmed":
