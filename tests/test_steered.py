@@ -26,7 +26,9 @@ def random_hops(count: int, seed: int = 0) -> list[FeatureFrame]:
 
 
 @pytest.mark.parametrize(("azimuth_deg", "elevation_deg"), [(0.0, 0.0), (-120.0, 35.0), (77.0, -20.0)])
-def test_the_quadratic_form_is_the_cardioid_s_power(azimuth_deg: float, elevation_deg: float) -> None:
+def test_the_quadratic_forms_are_the_cross_spectrum_and_the_cardioid_s_power(
+    azimuth_deg: float, elevation_deg: float
+) -> None:
     hops = random_hops(12)
     history = BeamHistory(12)
     history.push(hops[:5])
@@ -34,9 +36,24 @@ def test_the_quadratic_form_is_the_cardioid_s_power(azimuth_deg: float, elevatio
     azimuth, elevation = np.radians([azimuth_deg, elevation_deg])
     x, y, z = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)
     spectra = np.stack([hop.spectrum for hop in hops])
-    beam = 0.5 * (spectra[:, 0] + y * spectra[:, 1] + z * spectra[:, 2] + x * spectra[:, 3])
-    expected = beam_band_sum((np.abs(beam) ** 2).astype(np.float32))
-    np.testing.assert_allclose(history.powers(azimuth_deg, elevation_deg), expected, rtol=1e-4)
+    omni, dipole = spectra[:, 0], y * spectra[:, 1] + z * spectra[:, 2] + x * spectra[:, 3]
+    coming = beam_band_sum((omni * dipole.conj()).real.astype(np.float32))
+    cardioid = beam_band_sum((np.abs(0.5 * (omni + dipole)) ** 2).astype(np.float32))
+    told = history.powers(azimuth_deg, elevation_deg)
+    assert 0.2 < np.mean(coming > 0.1 * cardioid) < 0.8
+    np.testing.assert_allclose(told, np.maximum(coming, 0.1 * cardioid), rtol=1e-3, atol=1e-4)
+
+
+def test_ambience_from_everywhere_is_heard_less_than_by_a_cardioid() -> None:
+    """Of a sound in a field from everywhere, the share of the field in what is heard falls below a cardioid's."""
+    rng = np.random.default_rng(4)
+    field = sum(at_array(0.05 * rng.standard_normal(32_000), _ARRAY, 9.0 * k) for k in range(40))
+    history = BeamHistory(90)
+    hops = FeatureExtractor(_ARRAY).push(AudioBlock(np.asarray(field, np.float32), 16_000, 0, 0))[-90:]
+    history.push(hops)
+    band = np.abs(beam_band_frequencies_hz() - 1500.0) < 700.0
+    omni = beam_band_sum(np.stack([np.abs(hop.spectrum[0]) ** 2 for hop in hops]))
+    assert history.powers(40.0, 0.0)[:, band].sum() < 0.7 * omni[:, band].sum() / 3.0
 
 
 def test_a_sound_is_heard_where_it_is_and_not_behind() -> None:

@@ -1,7 +1,9 @@
-"""What a beam would have heard lately, wherever it is pointed afterwards: levels in fine bands from second-order statistics.
+"""What would have been heard lately from any direction: levels in fine bands from second-order statistics.
 
-A cardioid of first-order Ambisonics towards the unit vector u is (W + u·V) / 2 with V = [Y, Z, X], so its power in a band
-is a quadratic form in u of ten sums over the band. These are kept for each hop; pointing the beam costs one product.
+In first-order Ambisonics a plane wave from the unit vector u is the same on W and on the dipole u·V, V = [Y, Z, X], and what
+comes from everywhere is uncorrelated on the two. So Re{W (u·V)*} summed over a band is the power from there without the ambience, which
+leaves some scatter about zero. Below a share of what the cardioid (W + u·V) / 2 hears there it says nothing. Both are forms in
+u of ten sums over the band, which are kept for each hop; listening in a direction costs two products.
 """
 
 from collections.abc import Sequence
@@ -28,6 +30,8 @@ BEAM_BAND_BINS = np.diff(BEAM_BAND_EDGES).astype(np.float32)
 """(bands,) bins in each."""
 LEVEL_RANGE = 4.0
 FLOOR_BELOW_PEAK = 1e-10
+LEAST_OF_CARDIOID = 0.1
+"""As much of a cardioid's power comes from its front at least; fold 4 likes .03 to .2 alike."""
 _PAIRS = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 1), (2, 2), (3, 3), (1, 2), (1, 3), (2, 3))
 
 
@@ -71,16 +75,19 @@ class BeamHistory:
         self._moments = np.concatenate([self._moments, moments])[-self._hops :]
 
     def powers(self, azimuth_deg: float, elevation_deg: float, latest: int | None = None) -> Float32Array:
-        """(hops, bands) power of the beam towards a direction, from the oldest hop to the latest.
+        """(hops, bands) power from a direction, from the oldest hop to the latest.
 
         Of so many `latest` ones, where given; the first of them then stands for what came before.
         """
         towards = foa_gains(unit_vector(azimuth_deg, elevation_deg)[None])[:, 0]
-        weights = [0.25 * towards[a] * towards[b] * (1.0 if a == b else 2.0) for a, b in _PAIRS]
-        powers: Float32Array = np.einsum("p,hpb->hb", np.array(weights, np.float32), self._moments)
+        cardioid = [0.25 * towards[a] * towards[b] * (1.0 if a == b else 2.0) for a, b in _PAIRS]
+        coming = [towards[b] if a == 0 < b else 0.0 for a, b in _PAIRS]
+        weights = np.array([cardioid, coming], np.float32)
+        around, front = np.einsum("kp,hpb->khb", weights, self._moments)
+        powers: Float32Array = np.maximum(np.maximum(front, LEAST_OF_CARDIOID * around), 0.0)
         if latest is not None and latest < self._hops:
             powers[:-latest] = powers[-latest]
-        return np.maximum(powers, 0.0)
+        return powers
 
 
 def _moments(foa: Complex64Array) -> Float32Array:

@@ -18,6 +18,7 @@ from appliance.dsp.steered import (
     BEAM_BAND_BINS,
     BEAM_BANDS,
     FLOOR_BELOW_PEAK,
+    LEAST_OF_CARDIOID,
     LEVEL_RANGE,
     beam_band_frequencies_hz,
     beam_band_sum,
@@ -38,6 +39,8 @@ _DRONE_SPEEDS = (100, 80, 90, 112, 125)
 _SNR_DB = (-10.0, 25.0)
 _OTHER_DB = (-20.0, -4.0)
 _SECOND_DB = (-15.0, 0.0)
+_SCATTER = (1.2, 2.5)
+"""√3 of a diffuse field; more of wind, which is stronger on the dipoles."""
 _TARGETS_SHARE = 0.65
 _HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
 _LOUD = 0.9
@@ -94,11 +97,20 @@ class BeamMaker:
         bed = self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count)))
         bed = bed / (bed.sum(dim=(1, 2), keepdim=True) + 1e-9) + self._noise(dice, count)
         bed = bed * _HOPS / (bed * self._in_band).sum(dim=(1, 2), keepdim=True)
-        beam = beam + bed * _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
+        bed = bed * _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
         other_db = dice.uniform(count, low=_OTHER_DB[0], high=_OTHER_DB[1])
         other = self._sound(dice, dice.choice(self._beside, count))
         beam = beam + other * _power(other_db, dice.uniform(count) < 0.5)
+        beam = torch.maximum(beam + self._left_over(dice, bed), LEAST_OF_CARDIOID * (beam + bed))
         return _relative_levels(beam, self._bins)[:, None], label
+
+    def _left_over(self, dice: Dice, bed: Tensor) -> Tensor:
+        """What a bed, of this power in a cardioid, leaves in the cross-spectrum of W and dipole: on average nothing.
+
+        Of a band of k bins it is their sum of products of two signals that know nothing of each other.
+        """
+        scatter = dice.uniform(len(bed), 1, 1, low=_SCATTER[0], high=_SCATTER[1]) / self._bins.sqrt()
+        return bed * scatter * dice.normal(*bed.shape)
 
     def _sound(self, dice: Dice, label: Tensor) -> Tensor:
         """Sounds of these labels through some channel, their loud part at 1."""
