@@ -10,6 +10,7 @@ import appliance.lab
 from appliance.errors import ApplianceError, ModelError
 from appliance.lab.checkpoint import read_checkpoint, write_checkpoint
 from appliance.lab.commands import app
+from appliance.lab.full_train import load_full
 from appliance.lab.tagger_network import TaggerCnn, TaggerSettings
 from appliance.lab.tagger_train import load_tagger
 from appliance.lab.train import load_checkpoint
@@ -52,6 +53,8 @@ def test_another_kind_of_network_is_refused() -> None:
         load_checkpoint(SHIPPED / "tagger.pt")
     with pytest.raises(ModelError, match=r"small\.pt: another kind of network"):
         load_tagger(SHIPPED / "small.pt")
+    with pytest.raises(ModelError, match=r"small\.pt: another kind of network .*give the last\.pt"):
+        load_full(SHIPPED / "small.pt")
 
 
 def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:

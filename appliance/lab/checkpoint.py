@@ -13,7 +13,7 @@ from appliance.errors import ModelError
 Network = TypeVar("Network", bound=nn.Module)
 Settings = TypeVar("Settings")
 
-_REMEDY = "give the last.pt of a training, or train it again"
+REMEDY = "give the last.pt of a training, or train it again"
 
 
 def write_checkpoint(path: Path, saved: dict[str, Any]) -> None:
@@ -29,11 +29,11 @@ def read_checkpoint(path: Path, device: str = "cpu") -> dict[str, Any]:
     try:
         saved = torch.load(path, weights_only=True, map_location=device)
     except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such checkpoint; {_REMEDY}") from error
+        raise ModelError(f"{path}: no such checkpoint; {REMEDY}") from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ModelError(f"{path}: not a checkpoint ({_first_line(error)}); {_REMEDY}") from error
+        raise ModelError(f"{path}: not a checkpoint ({_first_line(error)}); {REMEDY}") from error
     if not isinstance(saved, dict) or not {"network", "settings"} <= saved.keys():
-        raise ModelError(f"{path}: not a checkpoint (it holds no network and settings); {_REMEDY}")
+        raise ModelError(f"{path}: not a checkpoint (it holds no network and settings); {REMEDY}")
     return saved
 
 
@@ -55,7 +55,7 @@ def rebuilt(
         }
         made = network(settings(**sizes))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: another kind of network ({_first_line(error)}); {_REMEDY}") from error
+        raise ModelError(f"{path}: another kind of network ({_first_line(error)}); {REMEDY}") from error
     fill(made, saved, path)
     made.eval()
     return made

@@ -10,9 +10,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch.utils.data import DataLoader
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, ModelError
 from appliance.geometry import load_array
-from appliance.lab.checkpoint import fill, read_checkpoint, write_checkpoint
+from appliance.lab.checkpoint import REMEDY, fill, read_checkpoint, write_checkpoint
 from appliance.lab.commit import current_commit
 from appliance.lab.experiment import EXPERIMENTS_DIR
 from appliance.lab.full_losses import asa_loss
@@ -86,7 +86,7 @@ def train_full(
 ) -> Path:
     """Train, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
 
-    Raises `ConfigError` where the folder holds a network of another size.
+    Raises `ConfigError` where the folder holds a network of another size, `ModelError` where it holds another kind.
     """
     torch.manual_seed(settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ def train_full(
     step = 0
     if last.exists():
         saved = read_checkpoint(last, device)
-        if FullNetworkSettings(**saved["settings"]["network"]) != settings.network:
+        if _experiment_of(saved, last).network != settings.network:
             raise ConfigError(f"{last}: a network of another size; give its own experiment, or another folder")
         fill(network, saved, last)
         optimiser.load_state_dict(saved["optimiser"])
@@ -137,12 +137,19 @@ def train_full(
 
 
 def load_full(path: Path) -> tuple[DeepAsa, FullTraining]:
-    """The network of a checkpoint, ready to listen, and its experiment."""
+    """The network of a checkpoint, ready to listen, and its experiment; raises `ModelError` where it holds another kind."""
     saved = read_checkpoint(path)
-    settings = FullTraining.model_validate(saved["settings"])
+    settings = _experiment_of(saved, path)
     network = DeepAsa(settings.network)
     fill(network, saved, path)
     return network.eval(), settings
+
+
+def _experiment_of(saved: dict[str, Any], path: Path) -> FullTraining:
+    try:
+        return FullTraining.model_validate(saved["settings"])
+    except ValidationError as error:
+        raise ModelError(f"{path}: another kind of network ({one_line(error, FullTraining)}); {REMEDY}") from None
 
 
 def _save(folder: Path, network: DeepAsa, optimiser: torch.optim.Optimizer, step: int, settings: FullTraining) -> None:
