@@ -210,7 +210,7 @@ def _provenance(report: Report) -> str:
     thresholds = ", ".join(f"{name} at {value['drone']:g} for a drone" for name, value in facts["thresholds"].items())
     folds = ", ".join(str(fold) for fold in facts["folds"])
     text = (
-        f"Baselines: {thresholds}; set to {facts['false_alarms_per_hour']:g} false alarms per hour and class on "
+        f"Baselines: {thresholds}; set to {facts['false_alarms_per_hour']:g} false drones per hour on "
         f"{facts['hours']:.2f} hours of fold {folds}. Bound: {report['crb_assumes']}."
     )
     missing = "".join(f"<li>{escape(entry)}</li>" for entry in report["missing"])
