@@ -102,6 +102,13 @@ def test_a_mask_that_knows_nothing_leaves_a_beam_that_hears_its_object(faint: tu
     assert improvement_db(faint, unsure, "MVDR") > 0.0
 
 
+def test_what_is_recovered_is_as_long_as_what_was_heard(faint: tuple[Recipe, RenderedScene]) -> None:
+    ideal, samples = ideal_object(faint[1], 0, faint[0].geometry()), faint[1].samples
+    for length in (samples.shape[1], samples.shape[1] - 1, samples.shape[1] - 1001):
+        signals = recovered_signals(samples[:, :length], faint[0].geometry(), ideal)
+        assert {signal.shape for signal in signals.values()} == {(length,)}
+
+
 def scene_in_a_hall(array: str) -> Recipe:
     """Bursts from one side, the rotor from the other, in 0.9 s of reverberation."""
 

@@ -123,9 +123,11 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
 def recovered_signals(samples: Float32Array, geometry: ArrayGeometry, heard: HeardObject) -> dict[str, Float32Array]:
     """Samples (mics, n) of a scene → the object (n,) by each of `METHODS`, and W itself under "W".
 
-    Where the object's direct sound is known its mask is what is laid on W and on the beams, as in the stems.
+    Where the object's direct sound is known its share is what is laid on W and on the beams, as in the stems.
     """
-    spectrum, separator = stft(np.pad(samples, ((0, 0), (0, LATENCY_SAMPLES)))), Separator(geometry)
+    # Whole label frames, or the last samples would stay inside the synthesis.
+    silence = LATENCY_SAMPLES + -(samples.shape[1] + LATENCY_SAMPLES) % LABEL_SAMPLES
+    spectrum, separator = stft(np.pad(samples, ((0, 0), (0, silence)))), Separator(geometry)
     found: list[Complex64Array] = []
     for frame in range(len(spectrum) // HOPS_PER_LABEL):
         hops = spectrum[frame * HOPS_PER_LABEL : (frame + 1) * HOPS_PER_LABEL]

@@ -26,7 +26,7 @@ class Piece:
     """(4, n) first-order Ambisonics [W, Y, Z, X] (ACN/SN3D): the object's share of what the array heard; its direct sound
     alone where there is `reverb`."""
     mono: Float32Array | None = None
-    """(n,) the object alone, by the MVDR beam and its mask, dry where its direct sound is known; None for the residual."""
+    """(n,) the object alone, by the MVDR beam and its share of that, dry where its direct sound is known; None for the residual."""
     reverb: Float32Array | None = None
     """(4, n) what of its share came by way of ground and walls; None where the model does not tell it apart."""
     last: bool = False
@@ -37,7 +37,7 @@ def separate(blocks: Iterable[AudioBlock], geometry: ArrayGeometry, objects: Seq
     """The sound of every object, and the residual over the whole recording; together they are what the array heard.
 
     `blocks` are those, without gaps, that the objects were heard in. At every sample the FOA of all pieces, `reverb`
-    included, adds up to the FOA of the recording: masks share it out, and the residual is the rest.
+    included, adds up to the FOA of the recording: `Separator` shares it out, and the residual is the rest.
     """
     separator, residual = Separator(geometry), _Voice(0)
     waiting, voices = sorted(objects, key=lambda heard: heard.first_frame), dict[int, tuple[HeardObject, _Voice]]()

@@ -8,7 +8,7 @@ the superdirective one instead of cancelling its own object, and white noise aga
 
 The object's own reverberation counts as the object here, also where a mask of its direct sound is known: taken for noise,
 its echoes, which are the object's own sound, make the beam cancel some of that. What a direct mask is good for is the gain
-behind the beam (`gains`): `tests/test_separation_scenes.py` measures both.
+behind the beam (`separator`): `tests/test_separation_scenes.py` measures both.
 """
 
 from collections.abc import Mapping
