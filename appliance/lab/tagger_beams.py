@@ -33,9 +33,8 @@ from appliance.lab.scenes import SceneSettings
 from appliance.lab.tagger_network import TAGGER_HOPS
 
 _HOPS = TAGGER_HOPS
-_SPEEDS = (100, 90, 111)
-_DRONE_SPEEDS = (100, 80, 90, 112, 125)
-"""In per cent: a faster copy of a rotor is another airframe."""
+_SPEEDS_PERCENT = (100, 80, 90, 112, 125)
+"""A faster copy of a rotor is another airframe, of a voice another throat. More of them helps sounds that were never learned from."""
 _SNR_DB = (-10.0, 25.0)
 _OTHER_DB = (-20.0, -4.0)
 _SECOND_DB = (-15.0, 0.0)
@@ -175,7 +174,7 @@ class _BeamBank:
         made |= dict.fromkeys(("vehicle_engine", "machine_hum"), settings.synthetic_machines)
         entries: dict[int, list[tuple[float, npt.NDArray[np.float32]]]] = {}
         for clip in clips:
-            own = [powers for powers in _at_speeds(read_clip(clip), clip.label) if len(powers) > 4]
+            own = [powers for powers in _at_speeds(read_clip(clip)) if len(powers) > 4]
             share = weights[clip.label, clip.group] * (1.0 - made.get(clip.label, 0.0)) / max(len(own), 1)
             entries.setdefault(SOUNDS.index(clip.label), []).extend((share, powers) for powers in own)
         for label, share in made.items():
@@ -225,9 +224,10 @@ def beam_band_power(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return beam_band_sum(spectrum.real**2 + spectrum.imag**2)
 
 
-def _at_speeds(wave: npt.NDArray[np.float32], label: str) -> list[npt.NDArray[np.float32]]:
-    speeds = _DRONE_SPEEDS if label == "drone" else _SPEEDS
-    return [beam_band_power(wave if percent == 100 else resample_poly(wave, 100, percent)) for percent in speeds]
+def _at_speeds(wave: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
+    return [
+        beam_band_power(wave if percent == 100 else resample_poly(wave, 100, percent)) for percent in _SPEEDS_PERCENT
+    ]
 
 
 def _power(decibels: Tensor, where: Tensor | float = 1.0) -> Tensor:
