@@ -134,6 +134,17 @@ def test_direction_errors_come_from_the_nearest_track_and_from_the_best_slot() -
     }
 
 
+def test_what_sigma_is_worth_is_told_by_part_too_for_a_broken_array_cannot_know_it() -> None:
+    whole = judged([source()], heard((), tracked(azimuth_deg=44.0)))
+    broken = judged([source()], heard((), tracked(azimuth_deg=52.0)), part="faults", fault="polarity")
+    figures = system_figures([whole, broken])
+    assert figures["sigma"]["within_1"] == 0.5
+    assert {part: told["within_1"] for part, told in figures["sigma_by_part"].items()} == {
+        "drone_snr": 1.0,
+        "faults": 0.0,
+    }
+
+
 def test_elevation_counts_only_where_the_array_can_tell() -> None:
     above = [source(elevation_deg=30.0)]
     flat = judged(above, heard((), tracked(azimuth_deg=40.0)), PLANAR)

@@ -58,6 +58,9 @@ def system_figures(scenes: Sequence[JudgedScene]) -> Figures:
         "doa_median_error_untracked_deg": _median_errors(by_snr, tracked=False),
         "azimuth_error_by_sector_deg": sector_errors([scene.tracked for scene in drones]),
         "sigma": sigma_figures([scene.tracked for scene in drones]),
+        "sigma_by_part": {
+            part: sigma_figures([scene.tracked for scene in group]) for part, group in _grouped(drones, "part").items()
+        },
         "confidence": {"tracks": track_confidence(scenes), "events": event_confidence(scenes)},
         "si_sdri_db": None,
         "latency_s": _spread([pair.latency_s for scene in scenes for pair in scene.events.pairs]),
