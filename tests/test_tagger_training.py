@@ -53,6 +53,14 @@ def test_targets_and_other_sounds_are_drawn() -> None:
     assert (label == SOUNDS.index("drone")).float().mean() > 0.1
 
 
+def test_some_beams_are_of_young_tracks_whose_first_hop_stands_for_what_came_before() -> None:
+    levels = BeamMaker(_SCENES).batch((6,), 400)[0][:, 0]
+    still = (levels == levels[:, :1]).all(dim=2).sum(dim=1)
+    young = still > 1
+    assert 0.45 < young.float().mean() < 0.75
+    assert still[young].float().mean() > 30
+
+
 def test_beams_are_levels_as_the_unit_takes_them() -> None:
     """A tone stands in its own bin, on the unit's time axis, and far above all else."""
     time_s = np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ

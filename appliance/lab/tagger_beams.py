@@ -41,6 +41,10 @@ _SECOND_DB = (-15.0, 0.0)
 _SCATTER = (1.2, 2.5)
 """√3 of a diffuse field; more of wind, which is stronger on the dipoles."""
 _TARGETS_SHARE = 0.65
+_YOUNG_SHARE = 0.6
+_LEAST_HOPS = 30
+"""As often a track is younger than what is heard at once: its first hop, half a second before it was found, stands for what came
+before (`model.tagger`). So many hops there are at least."""
 _HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
 _LOUD = 0.9
 """A sound is as loud as in its loudest tenth: a shot is short."""
@@ -89,18 +93,22 @@ class BeamMaker:
         """
         dice = Dice(key, self.device)
         label = dice.choice(self._wanted, count)
-        beam = self._sound(dice, label)
+        young = dice.uniform(count) < _YOUNG_SHARE
+        first = torch.where(young, dice.integers(0, _HOPS - _LEAST_HOPS, count), 0)
+        beam = self._sound(dice, label, first)
         second_db = dice.uniform(count, low=_SECOND_DB[0], high=_SECOND_DB[1])
         twice = dice.uniform(count) < self._settings.doubled
-        beam = beam + self._sound(dice, label) * _power(second_db, twice)
-        bed = self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count)))
+        beam = beam + self._sound(dice, label, first) * _power(second_db, twice)
+        bed = self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count), torch.zeros_like(first)))
         bed = bed / (bed.sum(dim=(1, 2), keepdim=True) + 1e-9) + self._noise(dice, count)
         bed = bed * _HOPS / (bed * self._in_band).sum(dim=(1, 2), keepdim=True)
         bed = bed * _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
         other_db = dice.uniform(count, low=_OTHER_DB[0], high=_OTHER_DB[1])
-        other = self._sound(dice, dice.choice(self._beside, count))
+        other = self._sound(dice, dice.choice(self._beside, count), torch.zeros_like(first))
         beam = beam + other * _power(other_db, dice.uniform(count) < 0.5)
         beam = torch.maximum(beam + self._left_over(dice, bed), LEAST_OF_CARDIOID * (beam + bed))
+        kept = torch.maximum(self._time, first[:, None])
+        beam = beam.gather(1, kept[..., None].expand_as(beam))
         return _relative_levels(beam, self._bins)[:, None], label
 
     def _left_over(self, dice: Dice, bed: Tensor) -> Tensor:
@@ -111,9 +119,9 @@ class BeamMaker:
         scatter = dice.uniform(len(bed), 1, 1, low=_SCATTER[0], high=_SCATTER[1]) / self._bins.sqrt()
         return bed * scatter * dice.normal(*bed.shape)
 
-    def _sound(self, dice: Dice, label: Tensor) -> Tensor:
-        """Sounds of these labels through some channel, their loud part at 1."""
-        powers = self._channel(dice, self._bank.draw(dice, label))
+    def _sound(self, dice: Dice, label: Tensor, first: Tensor) -> Tensor:
+        """Sounds of these labels, from these hops on, through some channel, their loud part at 1."""
+        powers = self._channel(dice, self._bank.draw(dice, label, first))
         loud = torch.quantile((powers * self._in_band).sum(dim=2), _LOUD, dim=1)
         return powers / (loud[:, None, None] + 1e-9)
 
@@ -198,19 +206,23 @@ class _BeamBank:
         self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
         self._short = torch.tensor([label in SHORT_CLASSES for label in SOUNDS], device=device)
 
-    def draw(self, dice: Dice, labels: Tensor) -> Tensor:
-        """(n, hops, bands): short sounds once or twice somewhere, long ones looped and at times only for a while."""
+    def draw(self, dice: Dice, labels: Tensor, first: Tensor) -> Tensor:
+        """(n, hops, bands): short sounds once or twice somewhere, long ones looped and at times only for a while.
+
+        What does not sound throughout begins in hop `first` (n,) or later.
+        """
         n, time = len(labels), torch.arange(_HOPS, device=labels.device)
         entry = torch.searchsorted(self._edges, labels + dice.uniform(n).double()).minimum(self._last[labels])
         length, short = self._lengths[entry, None], self._short[labels, None]
         looped = (time + (dice.uniform(n, 1) * length).long()) % length
-        once = time - dice.integers(0, round(0.95 * _HOPS), n, 1)
+        left = _HOPS - first[:, None]
+        once = time - first[:, None] - (dice.uniform(n, 1, high=0.95) * left).long()
         again = once - length - dice.integers(3, 78, n, 1)
         at = torch.where((again >= 0) & (dice.uniform(n, 1) < 0.5), again, once)
         inside = (at >= 0) & (at < length)
         position = torch.where(short, torch.where(inside, at, 0), looped)
         powers = self._powers[self._starts[entry, None] + position]
-        start = dice.uniform(n, 1, high=0.6 * _HOPS)
+        start = first[:, None] + dice.uniform(n, 1, high=0.6) * left
         stop = start + dice.uniform(n, 1, low=30.0, high=130.0)
         gate = ((time - start) / 5.0).clamp(0.0, 1.0) * ((stop - time) / 5.0).clamp(0.0, 1.0)
         heard = torch.where(short, inside.float(), torch.where(dice.uniform(n, 1) < 0.3, gate, 1.0))
