@@ -70,7 +70,7 @@ def build_stages(
         novelty = NoveltyListener(
             memory, model.classes, embedded=embedded, false_per_day=settings.novelty.false_per_day
         )
-    return Stages(FeatureExtractor(geometry), model, tracker, model.new_tagger(), policy, novelty)
+    return Stages(FeatureExtractor(geometry), model, tracker, model.new_tagger(geometry), policy, novelty)
 
 
 def new_memory(settings: SiteSettings, model: SceneModel) -> SiteMemory:

@@ -71,7 +71,7 @@ class FeatureFrame:
     values: Float32Array
     """(features, bands), as `dsp.features.FEATURE_NAMES` orders them."""
     spectrum: Complex64Array
-    """(4, bins) first-order Ambisonics [W, Y, Z, X] (ACN/SN3D), kept beside the features for masks."""
+    """(mics, bins) of the microphones, for whoever points a beam later."""
     frame_index: int
     """Hops since the last reset."""
     utc_ns: int

@@ -142,7 +142,7 @@ class FeatureExtractor:
         foa = self.encoder.encode(spectrum)
         values = band_features(foa, self._validity, self._slow_level, self._harmonicity)
         frames = []
-        for hop_values, hop_spectrum in zip(values, foa, strict=True):
+        for hop_values, hop_spectrum in zip(values, spectrum, strict=True):
             self._frames += 1
             end_in_block = self._frames * HOP_SAMPLES - first_sample
             utc_ns = block.utc_ns + end_in_block * 1_000_000_000 // SAMPLE_RATE_HZ

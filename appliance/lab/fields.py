@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from appliance.dsp.directional_power import coherence
 from appliance.dsp.features import band_validity
 from appliance.dsp.foa import FoaEncoder
 from appliance.dsp.stft import bin_frequencies_hz
@@ -21,14 +22,14 @@ from appliance.types import Complex64Array
 class EncodedArray:
     """One array with its faults, seen through its encoder.
 
-    `encoder` (bins, 4, mics) leads from the true microphones, gain and phase errors included, to Ambisonics;
-    `true_positions_m` (mics, 3) is where they really are; `validity` (2, bands); `diffuse_root`, `incoherent_root` (bins, 4, 4) colour white noise (…, bins, 4) into an
+    `encoder` (bins, 4, mics) leads from the true microphones, gain and phase errors included, to Ambisonics; `geometry` is what
+    the unit believes, `true_positions_m` (mics, 3) where they really are, `gain` (bins, mics) what they make of a sound; `validity` (2, bands); `diffuse_root`, `incoherent_root` (bins, 4, 4) colour white noise (…, bins, 4) into an
     isotropic field and into noise that is independent from microphone to microphone (wind, self-noise).
     """
 
     def __init__(self, rng: np.random.Generator, geometry: ArrayGeometry) -> None:
         encoder = FoaEncoder(geometry)
-        self.planar = geometry.is_planar
+        self.geometry, self.planar = geometry, geometry.is_planar
         self.validity = band_validity(encoder)
         positions = geometry.positions_m + rng.normal(0.0, 7e-4, geometry.positions_m.shape)
         gain_db = rng.normal(0.0, 0.7, geometry.mics)
@@ -36,12 +37,9 @@ class EncodedArray:
         gain = 10.0 ** (gain_db / 20.0) * np.exp(-2j * np.pi * bin_frequencies_hz()[:, None] * delay_s)
         if geometry.mics > 4 and rng.random() < 0.05:
             gain[:, rng.integers(geometry.mics)] = 0.0
-        self.true_positions_m = positions
+        self.true_positions_m, self.gain = positions, gain
         self.encoder: Complex64Array = (encoder.matrix * gain[:, None, :]).astype(np.complex64)
-        distance_m = np.linalg.norm(positions[:, None] - positions[None], axis=2)
-        wavenumber = 2.0 * np.pi * bin_frequencies_hz() / SPEED_OF_SOUND_M_S
-        coherence = np.sinc(wavenumber[:, None, None] * distance_m / np.pi)
-        self.diffuse_root = _root(self.encoder @ coherence @ self.encoder.conj().transpose(0, 2, 1))
+        self.diffuse_root = _root(self.encoder @ coherence(positions) @ self.encoder.conj().transpose(0, 2, 1))
         self.incoherent_root = _root(self.encoder @ self.encoder.conj().transpose(0, 2, 1))
 
 

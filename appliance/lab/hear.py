@@ -204,7 +204,7 @@ def hear(
         calibration=calibration,
     )
     tracker = Tracker(settings.tracking, settings.mount, sigma_factor=network.doa_sigma_factor if network else 1.0)
-    tagger = network.new_tagger() if network else None
+    tagger = network.new_tagger(geometry) if network else None
     collector = _Collector(model.classes, calibration, tagged=tagger is not None)
     source = MemorySource(samples, gaps)
     run(source, _Stages(extractor, model, tracker, tagger, policy), collector, [collector, *observers])

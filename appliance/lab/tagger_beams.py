@@ -18,13 +18,13 @@ from appliance.dsp.steered import (
     BEAM_BAND_BINS,
     BEAM_BANDS,
     FLOOR_BELOW_PEAK,
-    LEAST_OF_CARDIOID,
     LEVEL_RANGE,
     beam_band_frequencies_hz,
     beam_band_sum,
 )
 from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, stft
 from appliance.lab.atmosphere import Air, absorption_db_per_m
+from appliance.lab.beam_responses import BeamResponses
 from appliance.lab.datasets.sources import load_clips, read_clip
 from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS
 from appliance.lab.scene_dice import Dice
@@ -36,10 +36,8 @@ _HOPS = TAGGER_HOPS
 _SPEEDS_PERCENT = (100, 80, 90, 112, 125)
 """A faster copy of a rotor is another airframe, of a voice another throat. More of them helps sounds that were never learned from."""
 _SNR_DB = (-10.0, 25.0)
-_OTHER_DB = (-20.0, -4.0)
+_OTHER_DB = (-15.0, 3.0)
 _SECOND_DB = (-15.0, 0.0)
-_SCATTER = (1.2, 2.5)
-"""√3 of a diffuse field; more of wind, which is stronger on the dipoles."""
 _TARGETS_SHARE = 0.65
 _YOUNG_SHARE = 0.6
 _LEAST_HOPS = 30
@@ -66,8 +64,7 @@ class BeamMaker:
         points = np.log(np.geomspace(40.0, 8000.0, 8))
         hats = [np.interp(np.log(hz), points, row) for row in np.eye(8)]
         self._equaliser = self._held(np.stack(hats))
-        # Power of noise in a band of k bins: a sum of k exponential variables.
-        self._white = self._held(rng.standard_gamma(BEAM_BAND_BINS, (6000, BEAM_BANDS)))
+        self._responses = BeamResponses(rng, settings.arrays, self.device)
         present = self._bank.labels
         weights = {label: (1.0 - settings.drone_share) / (len(CLASSES) - 1) for label in CLASSES}
         weights["drone"] = settings.drone_share
@@ -89,44 +86,43 @@ class BeamMaker:
     def batch(self, key: tuple[int, ...], count: int) -> tuple[Tensor, Tensor]:
         """Levels (count, 1, hops, bands) as `dsp.steered.relative_levels` gives them, and the index into `SOUNDS` (count,).
 
-        A fifth are two recordings of a class at once, half have another sound some decibels below.
+        A fifth are two recordings of a class at once, half have another sound elsewhere.
         """
         dice = Dice(key, self.device)
         label = dice.choice(self._wanted, count)
         young = dice.uniform(count) < _YOUNG_SHARE
         always = torch.zeros(count, dtype=torch.long, device=self.device)
         first = torch.where(young, dice.integers(0, _HOPS - _LEAST_HOPS, count), always)
-        beam = self._sound(dice, label, first)
+        source, late = self._sound(dice, label, first)
         second_db = dice.uniform(count, low=_SECOND_DB[0], high=_SECOND_DB[1])
-        twice = dice.uniform(count) < self._settings.doubled
-        beam = beam + self._sound(dice, label, first) * _power(second_db, twice)
-        bed = self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count), always))
-        bed = bed / (bed.sum(dim=(1, 2), keepdim=True) + 1e-9) + self._noise(dice, count)
-        bed = bed * _HOPS / (bed * self._in_band).sum(dim=(1, 2), keepdim=True)
-        bed = bed * _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
+        twice = _power(second_db, dice.uniform(count) < self._settings.doubled)
+        second, second_late = self._sound(dice, label, first)
+        source, late = source + second * twice, late + second_late * twice
+        other, other_late = self._sound(dice, dice.choice(self._beside, count), always)
         other_db = dice.uniform(count, low=_OTHER_DB[0], high=_OTHER_DB[1])
-        other = self._sound(dice, dice.choice(self._beside, count), always)
-        beam = beam + other * _power(other_db, dice.uniform(count) < 0.5)
-        beam = torch.maximum(beam + self._left_over(dice, bed), LEAST_OF_CARDIOID * (beam + bed))
+        beside = _power(other_db, dice.uniform(count) < 0.5)
+        ambience = sum(self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count), always)))
+        ambience = ambience / (ambience.sum(dim=(1, 2), keepdim=True) + 1e-9)
+        floor, wind = self._noise(dice, count)
+        ambience = ambience + floor
+        bed = ambience + wind
+        level = _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
+        level = level * _HOPS / (bed * self._in_band).sum(dim=(1, 2), keepdim=True)
+        ambience = ambience * level + late + other_late * beside
+        # As the level of a field that is fed with it: what is random is put in afresh.
+        ambience = functional.avg_pool2d(ambience[:, None], (3, 1), 1, (1, 0), count_include_pad=False)[:, 0]
+        beam = self._responses.beams(dice, source, other * beside, ambience, wind * level)
         kept = torch.maximum(self._time, first[:, None])
         beam = beam.gather(1, kept[..., None].expand_as(beam))
         return _relative_levels(beam, self._bins)[:, None], label
 
-    def _left_over(self, dice: Dice, bed: Tensor) -> Tensor:
-        """What a bed, of this power in a cardioid, leaves in the cross-spectrum of W and dipole: on average nothing.
+    def _sound(self, dice: Dice, label: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Sounds of these labels, from these hops on, through some channel, their loud part at 1; and their reverberation."""
+        powers, late = self._channel(dice, self._bank.draw(dice, label, first))
+        loud = torch.quantile(((powers + late) * self._in_band).sum(dim=2), _LOUD, dim=1)[:, None, None] + 1e-9
+        return powers / loud, late / loud
 
-        Of a band of k bins it is their sum of products of two signals that know nothing of each other.
-        """
-        scatter = dice.uniform(len(bed), 1, 1, low=_SCATTER[0], high=_SCATTER[1]) / self._bins.sqrt()
-        return bed * scatter * dice.normal(*bed.shape)
-
-    def _sound(self, dice: Dice, label: Tensor, first: Tensor) -> Tensor:
-        """Sounds of these labels, from these hops on, through some channel, their loud part at 1."""
-        powers = self._channel(dice, self._bank.draw(dice, label, first))
-        loud = torch.quantile((powers * self._in_band).sum(dim=2), _LOUD, dim=1)
-        return powers / (loud[:, None, None] + 1e-9)
-
-    def _channel(self, dice: Dice, powers: Tensor) -> Tensor:
+    def _channel(self, dice: Dice, powers: Tensor) -> tuple[Tensor, Tensor]:
         """Equaliser, band limits, air, the ground's comb and reverberation, each at times; as `scene_sources` has them."""
         n = len(powers)
         sigma_db = dice.uniform(n, 1, low=1.0, high=8.0)
@@ -145,8 +141,9 @@ class BeamMaker:
         comb = 1.0 + strength**2 + 2.0 * strength * torch.cos(2.0 * torch.pi * self._hz * delay_s) * ripple
         powers = powers * (gain * comb)[:, None]
         echoing = (dice.uniform(n) < 0.4).nonzero()[:, 0]
-        powers[echoing] += self._tail(dice, powers[echoing])
-        return powers
+        late = torch.zeros_like(powers)
+        late[echoing] = self._tail(dice, powers[echoing])
+        return powers, late
 
     def _tail(self, dice: Dice, powers: Tensor) -> Tensor:
         n = len(powers)
@@ -156,21 +153,22 @@ class BeamMaker:
         ratio = torch.pow(10.0, -dice.uniform(n, 1, 1, high=18.0) / 10.0)
         return ratio * late * powers.sum(dim=(1, 2), keepdim=True) / (late.sum(dim=(1, 2), keepdim=True) + 1e-9)
 
-    def _noise(self, dice: Dice, n: int) -> Tensor:
-        """A coloured floor, and at times wind in gusts; of a bed whose power is 1."""
-        colour = torch.pow(100.0 / self._hz.clamp(min=60.0), 2.0 * dice.uniform(n, 1))
-        floor = self._chi(dice, n) * colour[:, None]
-        slope = 2.0 * dice.uniform(n, 1, low=0.8, high=1.8)
-        turbulence = torch.pow(1.0 + self._hz / dice.uniform(n, 1, low=15.0, high=80.0), -slope)
-        gusts = torch.exp(0.7 * functional.interpolate(dice.normal(n, 1, 8), _HOPS, mode="linear"))[:, 0, :, None]
-        wind = self._chi(dice, n) * turbulence[:, None] * gusts
-        floor, wind = (noise / noise.sum(dim=(1, 2), keepdim=True) for noise in (floor, wind))
-        floor_db, wind_db = dice.uniform(n, low=-25.0, high=-3.0), dice.uniform(n, low=-15.0, high=10.0)
-        return floor * _power(floor_db) + wind * _power(wind_db, dice.uniform(n) < 0.4)
+    def _noise(self, dice: Dice, n: int) -> tuple[Tensor, Tensor]:
+        """A coloured floor of the ambience, and what is independent from microphone to microphone: at times wind in gusts.
 
-    def _chi(self, dice: Dice, n: int) -> Tensor:
-        start = dice.integers(0, len(self._white) - _HOPS, n)
-        return self._white[start[:, None] + self._time]
+        Of a bed whose power is 1.
+        """
+        colour = torch.pow(100.0 / self._hz.clamp(min=60.0), 2.0 * dice.uniform(n, 1))
+        floor = self._responses.white(dice, n, _HOPS)[0] * (colour * self._bins)[:, None]
+        slope = 2.0 * dice.uniform(n, 1, low=0.8, high=1.8)
+        turbulence = torch.pow(1.0 + self._hz / dice.uniform(n, 1, low=15.0, high=80.0), -slope) * self._bins
+        gusts = torch.exp(0.7 * functional.interpolate(dice.normal(n, 1, 8), _HOPS, mode="linear"))[:, 0, :, None]
+        wind = turbulence[:, None] * gusts
+        hiss = self._bins.expand_as(wind)
+        floor, wind, hiss = (noise / noise.sum(dim=(1, 2), keepdim=True) for noise in (floor, wind, hiss))
+        floor_db, wind_db = dice.uniform(n, low=-25.0, high=-3.0), dice.uniform(n, low=-15.0, high=15.0)
+        hiss_db = dice.uniform(n, low=-45.0, high=-20.0)
+        return floor * _power(floor_db), wind * _power(wind_db, dice.uniform(n) < 0.4) + hiss * _power(hiss_db)
 
 
 class _BeamBank:

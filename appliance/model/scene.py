@@ -10,6 +10,7 @@ import onnxruntime
 from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES
 from appliance.errors import ModelError
+from appliance.geometry import ArrayGeometry
 from appliance.model.meta import ModelMeta, find_model, find_tagger, load_meta
 from appliance.model.providers import ProviderName, open_session
 from appliance.model.tagger import ObjectTagger, TaggerNetwork
@@ -75,9 +76,9 @@ class SceneModel:
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
         return int(shapes[_EMBEDDING][1]) if _EMBEDDING in shapes else None
 
-    def new_tagger(self) -> ObjectTagger | None:
-        """What hears beside the model and has heard nothing yet; None where it has to do alone."""
-        return ObjectTagger(self._tagger) if self._tagger else None
+    def new_tagger(self, geometry: ArrayGeometry) -> ObjectTagger | None:
+        """What hears an array beside the model and has heard nothing yet; None where it has to do alone."""
+        return ObjectTagger(self._tagger, geometry) if self._tagger else None
 
     def reset(self) -> None:
         """Forget everything heard: zeros are the state of a network that heard nothing."""

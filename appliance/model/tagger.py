@@ -15,6 +15,7 @@ import onnxruntime
 
 from appliance.dsp.steered import BEAM_BANDS, BeamHistory, relative_levels
 from appliance.errors import ModelError
+from appliance.geometry import ArrayGeometry
 from appliance.types import FeatureFrame, Float32Array, Track
 
 OPINION_WEIGHT = 0.4
@@ -84,9 +85,9 @@ class _Opinion:
 class ObjectTagger:
     """Listens to every track and mends its class probabilities. State: the beam history, and an opinion of each track."""
 
-    def __init__(self, network: TaggerNetwork) -> None:
+    def __init__(self, network: TaggerNetwork, geometry: ArrayGeometry) -> None:
         self._network = network
-        self._history = BeamHistory(network.hops)
+        self._history = BeamHistory(geometry, network.hops)
         self._opinions: dict[int, _Opinion] = {}
 
     def tag(self, hops: Sequence[FeatureFrame], tracks: Sequence[Track], *, after_gap: bool = False) -> list[Track]:

@@ -1,0 +1,118 @@
+"""How much power comes from a direction, by the microphones' covariance, without what comes from everywhere or nowhere.
+
+Of microphone signals x with covariance p·a·aᴴ + s·Γ + w·I (a source, a field from all around, wind and self-noise) the form
+xᴴQx has the mean p, whatever s and w are, where aᴴQa = 1 and tr(QΓ) = tr(Q) = 0. Among these
+
+    Q ∝ G (a·aᴴ − α·Γ − β·I) G,    G = (Γ + μ·I)⁻¹
+
+scatters least where Γ + μ·I is what disturbs: weighted least squares on a covariance matrix (Ottersten, Stoica & Roy, Digital
+Signal Processing 8, 1998). At low frequencies this is a differential array, above the spatial aliasing of Ambisonics it is delay and sum.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.angles import unit_vector
+from appliance.dsp.foa import steering
+from appliance.dsp.stft import bin_frequencies_hz
+from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry
+from appliance.types import Complex64Array, Float32Array
+
+_LOADING, _WINDY_HZ = 0.1, 500.0
+"""μ, and below which frequency it grows with the square of the wavelength, as wind does against ambience."""
+_MOST_LOADING = 3.0
+_UNKNOWN_ELEVATIONS_DEG = (0.0, 25.0, 45.0)
+"""A planar array does not tell how high a sound is: it listens to all of these."""
+_RIDGE = 1e-6
+
+
+def coherence(positions_m: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Γ (bins, mics, mics) of a field from all around, between microphones at (mics, 3)."""
+    distance_m = np.linalg.norm(positions_m[:, None] - positions_m[None], axis=2)
+    wavenumber = 2.0 * np.pi * bin_frequencies_hz() / SPEED_OF_SOUND_M_S
+    return np.sinc(wavenumber[:, None, None] * distance_m / np.pi)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weighted:
+    """Some hops of an array, as every direction needs them."""
+
+    signals: Complex64Array
+    """(bins, hops, mics): G·x."""
+    diffuse: Float32Array
+    """(bins, hops): xᴴGΓGx."""
+    white: Float32Array
+    """(bins, hops): xᴴGGx."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aim:
+    """Q for one direction: how to steer G·x, and how much of the other two forms to take away."""
+
+    beams: Complex64Array
+    """(bins, mics, beams): the power of these together is that of G·a·aᴴ·G."""
+    diffuse: Float32Array
+    """(bins,): α."""
+    white: Float32Array
+    """(bins,): β."""
+
+
+class DirectionalPower:
+    """The forms of one array in the first so many bins.
+
+    A direction costs some products with the microphones' signals, which are weighted once.
+    """
+
+    def __init__(self, geometry: ArrayGeometry, bins: int) -> None:
+        self._positions_m, self._planar = geometry.positions_m, geometry.is_planar
+        isotropic, unit = coherence(geometry.positions_m)[:bins], np.eye(geometry.mics)
+        low = np.maximum(1.0, (_WINDY_HZ / np.maximum(bin_frequencies_hz()[:bins], 1.0)) ** 2)
+        loading = np.minimum(_LOADING * low, _MOST_LOADING)
+        self._inverse = np.linalg.inv(isotropic + loading[:, None, None] * unit)
+        self._diffuse, self._white = self._inverse @ isotropic @ self._inverse, self._inverse @ self._inverse
+        self._isotropic32 = isotropic.astype(np.float32)
+        self._inverse32 = self._inverse.astype(np.float32)
+        of_diffuse, of_white = (self._diffuse * isotropic).sum(axis=(1, 2)), _trace(self._white)
+        between = _trace(self._diffuse)
+        self._gram = np.stack([np.stack([of_diffuse, between], 1), np.stack([between, of_white], 1)], 1)
+        self._gram += _RIDGE * (of_diffuse + of_white)[:, None, None] * np.eye(2)
+
+    def weighted(self, spectra: Complex64Array) -> Weighted:
+        """Of microphone spectra (hops, mics, bins)."""
+        signals = np.matmul(spectra.transpose(2, 0, 1), self._inverse32)
+        diffuse = (np.matmul(signals, self._isotropic32) * signals.conj()).real.sum(axis=2)
+        return Weighted(signals, diffuse, (signals.real**2 + signals.imag**2).sum(axis=2))
+
+    def aim(self, azimuth_deg: float, elevation_deg: float) -> Aim:
+        """Towards a direction; a planar array's elevation is not asked."""
+        elevations_deg = _UNKNOWN_ELEVATIONS_DEG if self._planar else (elevation_deg,)
+        directions = np.stack([unit_vector(azimuth_deg, each) for each in elevations_deg])
+        waves = steering(self._positions_m, directions)[: len(self._inverse)] / np.float32(len(directions) ** 0.5)
+        beams = self._inverse @ waves
+        diffuse = (waves.conj() * (self._diffuse @ waves)).real.sum(axis=(1, 2))
+        white = (np.abs(beams) ** 2).sum(axis=(1, 2))
+        alpha, beta = np.linalg.solve(self._gram, np.stack([diffuse, white], axis=1)[..., None])[..., 0].T
+        own = (np.abs(waves.conj().transpose(0, 2, 1) @ beams) ** 2).sum(axis=(1, 2)) - alpha * diffuse - beta * white
+        conjugate = (waves.conj() / np.sqrt(own)[:, None, None]).astype(np.complex64)
+        return Aim(conjugate, (alpha / own).astype(np.float32), (beta / own).astype(np.float32))
+
+    def form(self, aim: Aim) -> Complex64Array:
+        """Q (bins, mics, mics) itself."""
+        beams = self._inverse @ aim.beams.conj()
+        form = beams @ beams.conj().transpose(0, 2, 1)
+        form -= aim.diffuse[:, None, None] * self._diffuse + aim.white[:, None, None] * self._white
+        return form.astype(np.complex64)
+
+
+def power_towards(aim: Aim, heard: Weighted) -> Float32Array:
+    """(hops, bins): xᴴQx, below zero at times where nothing is."""
+    steered = np.matmul(heard.signals, aim.beams)
+    power = (steered.real**2 + steered.imag**2).sum(axis=2)
+    power -= aim.diffuse[:, None] * heard.diffuse + aim.white[:, None] * heard.white
+    return np.ascontiguousarray(power.T)
+
+
+def _trace(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.trace(matrices, axis1=1, axis2=2)
