@@ -24,6 +24,7 @@ from appliance.pipeline import Moment
 from appliance.types import Direction, Event, FeatureFrame, Float32Array, Track
 
 _NAME = "deepasa-edge-small-int8"
+_ARRAY = load_array("tetrahedron_4cm2")
 _CLASSES = load_meta(find_model(_NAME)).classes
 _REFERENCE = load_meta(find_model(_NAME)).tagger
 
@@ -67,7 +68,7 @@ def copied(tmp_path: Path) -> Path:
 def test_every_shipped_model_has_one_and_it_is_no_model_itself() -> None:
     for name in shipped_models():
         assert load_meta(find_model(name)).tagger == _REFERENCE
-        assert SceneModel.load(name).new_tagger() is not None
+        assert SceneModel.load(name).new_tagger(_ARRAY) is not None
     assert shipped().stem not in shipped_models()
 
 
@@ -112,8 +113,8 @@ def test_both_have_a_say_and_neither_alone() -> None:
 
 def test_the_network_s_probabilities_become_what_both_think() -> None:
     network = TaggerNetwork.load(shipped(), _CLASSES)
-    (mended,) = ObjectTagger(network).tag(hops(), [track(score=0.5)])
-    history = BeamHistory(network.hops)
+    (mended,) = ObjectTagger(network, _ARRAY).tag(hops(), [track(score=0.5)])
+    history = BeamHistory(_ARRAY, network.hops)
     history.push(hops())
     opinion = network.probabilities(relative_levels(history.powers(20.0, 0.0, 30)))
     assert opinion.shape == (len(_CLASSES),)
@@ -123,7 +124,7 @@ def test_the_network_s_probabilities_become_what_both_think() -> None:
 
 
 def test_two_tracks_in_different_directions_get_opinions_of_their_own() -> None:
-    tagger = ObjectTagger(TaggerNetwork.load(shipped(), _CLASSES))
+    tagger = ObjectTagger(TaggerNetwork.load(shipped(), _CLASSES), _ARRAY)
     one, other = tagger.tag(hops(40), [track(1, azimuth_deg=20.0), track(2, azimuth_deg=-160.0)])
     assert not np.allclose(one.class_probs, other.class_probs, rtol=1e-3)
 
@@ -131,7 +132,7 @@ def test_two_tracks_in_different_directions_get_opinions_of_their_own() -> None:
 def test_it_listens_when_a_track_begins_and_then_twice_a_second_while_it_is_heard() -> None:
     network = Counting.load(shipped(), _CLASSES)
     assert isinstance(network, Counting)
-    tagger, before = ObjectTagger(network), network.asked
+    tagger, before = ObjectTagger(network, _ARRAY), network.asked
     asked = []
     for frame in range(30):
         tagger.tag(hops(seed=frame), [track(updated=frame < 20)])
@@ -149,7 +150,7 @@ def test_what_was_heard_well_before_a_track_says_nothing_of_it() -> None:
     network = TaggerNetwork.load(shipped(), _CLASSES)
     opinions = []
     for seed in (1, 2):
-        tagger = ObjectTagger(network)
+        tagger = ObjectTagger(network, _ARRAY)
         tagger.tag(hops(100, seed), [])
         tagger.tag(hops(25, 3), [])
         (found,) = tagger.tag(hops(5, 4), [track()])
@@ -159,7 +160,7 @@ def test_what_was_heard_well_before_a_track_says_nothing_of_it() -> None:
 
 def test_after_lost_audio_it_hears_nothing_of_before() -> None:
     network = TaggerNetwork.load(shipped(), _CLASSES)
-    torn, fresh = ObjectTagger(network), ObjectTagger(network)
+    torn, fresh = ObjectTagger(network, _ARRAY), ObjectTagger(network, _ARRAY)
     torn.tag(hops(100, seed=1), [track(1)])
     (after,) = torn.tag(hops(seed=2), [track(2)], after_gap=True)
     (anew,) = fresh.tag(hops(seed=2), [track(2)])
@@ -171,7 +172,7 @@ def test_a_model_without_one_has_to_do_alone(copied: Path) -> None:
     document = json.loads(meta.read_text(encoding="utf-8"))
     document["tagger"] = None
     meta.write_text(json.dumps(document), encoding="utf-8")
-    assert SceneModel.load(copied).new_tagger() is None
+    assert SceneModel.load(copied).new_tagger(_ARRAY) is None
 
 
 class Drones:

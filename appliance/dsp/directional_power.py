@@ -32,7 +32,8 @@ def coherence(positions_m: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Γ (bins, mics, mics) of a field from all around, between microphones at (mics, 3)."""
     distance_m = np.linalg.norm(positions_m[:, None] - positions_m[None], axis=2)
     wavenumber = 2.0 * np.pi * bin_frequencies_hz() / SPEED_OF_SOUND_M_S
-    return np.sinc(wavenumber[:, None, None] * distance_m / np.pi)
+    isotropic: npt.NDArray[np.float64] = np.sinc(wavenumber[:, None, None] * distance_m / np.pi)
+    return isotropic
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +104,8 @@ class DirectionalPower:
         beams = self._inverse @ aim.beams.conj()
         form = beams @ beams.conj().transpose(0, 2, 1)
         form -= aim.diffuse[:, None, None] * self._diffuse + aim.white[:, None, None] * self._white
-        return form.astype(np.complex64)
+        single: Complex64Array = form.astype(np.complex64)
+        return single
 
 
 def power_towards(aim: Aim, heard: Weighted) -> Float32Array:
@@ -115,4 +117,5 @@ def power_towards(aim: Aim, heard: Weighted) -> Float32Array:
 
 
 def _trace(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.trace(matrices, axis1=1, axis2=2)
+    traces: npt.NDArray[np.float64] = np.trace(matrices, axis1=1, axis2=2)
+    return traces

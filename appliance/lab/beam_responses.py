@@ -5,7 +5,6 @@ what it makes of a field from its covariance, and how far it scatters from both:
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -20,6 +19,7 @@ from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BAND_EDGES, LEAST_OF_ALL,
 from appliance.dsp.stft import HOP_SAMPLES, WINDOW_SAMPLES, stft
 from appliance.lab.fields import EncodedArray, draw_array
 from appliance.lab.scene_dice import Dice
+from appliance.types import Complex64Array
 
 _BEAMS_OF_EACH = 24
 _LEAST_APART_DEG = 25.0
@@ -70,7 +70,9 @@ class BeamResponses:
 
     def __init__(self, rng: np.random.Generator, arrays: int, device: torch.device) -> None:
         parts = [_responses(each, draw_array(each)) for each in rng.spawn(arrays)]
-        self._responses = Responses(*(torch.from_numpy(np.concatenate(each)).to(device) for each in zip(*parts)))
+        self._responses = Responses(
+            *(torch.from_numpy(np.concatenate(each)).to(device) for each in zip(*parts, strict=True))
+        )
         self._textures = tuple(torch.from_numpy(each).to(device) for each in _white_textures(rng))
         self._device = device
 
@@ -91,10 +93,9 @@ class BeamResponses:
         fields_variance = (
             ambience.square() * at.ambience_alone + wind.square() * at.wind_alone + ambience * wind * at.ambience_wind
         )
-        waves_variance = (
-            source * (ambience * at.source_ambience + wind * at.source_wind + other * at.source_other)
-            + other * (ambience * at.other_ambience + wind * at.other_wind)
-        )
+        waves_variance = source * (
+            ambience * at.source_ambience + wind * at.source_wind + other * at.source_other
+        ) + other * (ambience * at.other_ambience + wind * at.other_wind)
         beam = source * at.source + other * at.other + (ambience * at.ambience + wind * at.wind) * power
         beam = beam + fields_variance.clamp(min=0.0).sqrt() * alone + waves_variance.clamp(min=0.0).sqrt() * beside
         return torch.maximum(beam, LEAST_OF_ALL * (source + other + (ambience + wind) * power))
@@ -104,36 +105,42 @@ def _responses(rng: np.random.Generator, array: EncodedArray) -> list[_Floats]:
     """As the fields of `Responses`, for some beams of an array."""
     forms = DirectionalPower(array.geometry, _END_BIN)
     gain = array.gain[:_END_BIN].astype(np.complex64)
-    ambience = (gain[:, :, None] * coherence(array.true_positions_m)[:_END_BIN] * gain.conj()[:, None]).astype(np.complex64)
+    ambience = (gain[:, :, None] * coherence(array.true_positions_m)[:_END_BIN] * gain.conj()[:, None]).astype(
+        np.complex64
+    )
     wind = np.abs(gain) ** 2
-    told: list[list[_Floats]] = []
+    told = []
     for _ in range(_BEAMS_OF_EACH):
         source, other, beam = _directions(rng)
         form = forms.form(forms.aim(*azimuth_elevation_deg(beam)))
         waves = steering(array.true_positions_m, np.stack([source, other]))[:_END_BIN] * gain[:, :, None]
-        of_ambience, of_wind = form @ ambience, form * wind[:, None]
-        heard = form @ waves
-        by_ambience = (heard.conj() * (ambience @ heard)).real.sum(axis=1)
-        by_wind = (np.abs(heard) ** 2 * wind[:, :, None]).sum(axis=1)
-        means = (waves.conj() * heard).real.sum(axis=1)
-        between = np.abs((waves[..., 0].conj() * heard[..., 1]).sum(axis=1)) ** 2
-        told.append(
-            [
-                *(_band_mean(mean) for mean in means.T),
-                *(_band_mean(np.trace(of, axis1=1, axis2=2).real) for of in (of_ambience, of_wind)),
-                *(
-                    _band_mean(times * (one * two.transpose(0, 2, 1)).real.sum(axis=(1, 2)))
-                    for times, one, two in (
-                        (1.0, of_ambience, of_ambience),
-                        (1.0, of_wind, of_wind),
-                        (2.0, of_ambience, of_wind),
-                    )
-                ),
-                *(_band_mean(2.0 * by[:, wave]) for wave in (0, 1) for by in (by_ambience, by_wind)),
-                _band_mean(2.0 * between),
-            ]
-        )
-    return [np.stack(each) for each in zip(*told)]
+        told.append([_band_mean(values) for values in _moments(form, waves, ambience, wind)])
+    return [np.stack(each) for each in zip(*told, strict=True)]
+
+
+def _moments(form: Complex64Array, waves: Complex64Array, ambience: Complex64Array, wind: _Floats) -> list[_Floats]:
+    """As the fields of `Responses`, by bin (bins,): for xᴴQx of x = s + n, n of covariance C, they are sᴴQs, tr(QC), tr(QCQC), 2·sᴴQCQs.
+
+    `form` (bins, mics, mics); two `waves` (bins, mics, 2); covariances of ambience (bins, mics, mics) and of wind (bins, mics), its
+    diagonal.
+    """
+    heard = form @ waves
+    source, other = (waves.conj() * heard).real.sum(axis=1).T
+    by_ambience = 2.0 * (heard.conj() * (ambience @ heard)).real.sum(axis=1).T
+    by_wind = 2.0 * (np.abs(heard) ** 2 * wind[:, :, None]).sum(axis=1).T
+    between = 2.0 * np.abs((waves[..., 0].conj() * heard[..., 1]).sum(axis=1)) ** 2
+    of_ambience, of_wind = form @ ambience, form * wind[:, None]
+
+    def both(one: Complex64Array, two: Complex64Array) -> _Floats:
+        product: _Floats = (one * two.transpose(0, 2, 1)).real.sum(axis=(1, 2))
+        return product
+
+    return [
+        *(source, other),
+        *(np.trace(of, axis1=1, axis2=2).real for of in (of_ambience, of_wind)),
+        *(both(of_ambience, of_ambience), both(of_wind, of_wind), 2.0 * both(of_ambience, of_wind)),
+        *(by_ambience[0], by_wind[0], by_ambience[1], by_wind[1], between),
+    ]
 
 
 def _directions(rng: np.random.Generator) -> tuple[npt.NDArray[np.float64], ...]:

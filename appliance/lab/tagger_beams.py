@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from appliance.dsp.steered import (
     BEAM_BAND_BINS,
-    BEAM_BANDS,
     FLOOR_BELOW_PEAK,
     LEVEL_RANGE,
     beam_band_frequencies_hz,
@@ -101,13 +100,13 @@ class BeamMaker:
         other, other_late = self._sound(dice, dice.choice(self._beside, count), always)
         other_db = dice.uniform(count, low=_OTHER_DB[0], high=_OTHER_DB[1])
         beside = _power(other_db, dice.uniform(count) < 0.5)
-        ambience = sum(self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count), always)))
+        bed, bed_late = self._channel(dice, self._bank.draw(dice, dice.choice(self._beds, count), always))
+        ambience = bed + bed_late
         ambience = ambience / (ambience.sum(dim=(1, 2), keepdim=True) + 1e-9)
         floor, wind = self._noise(dice, count)
         ambience = ambience + floor
-        bed = ambience + wind
         level = _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
-        level = level * _HOPS / (bed * self._in_band).sum(dim=(1, 2), keepdim=True)
+        level = level * _HOPS / ((ambience + wind) * self._in_band).sum(dim=(1, 2), keepdim=True)
         ambience = ambience * level + late + other_late * beside
         # As the level of a field that is fed with it: what is random is put in afresh.
         ambience = functional.avg_pool2d(ambience[:, None], (3, 1), 1, (1, 0), count_include_pad=False)[:, 0]
