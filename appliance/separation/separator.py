@@ -1,5 +1,5 @@
 """Spectra of the microphones to what is laid on Ambisonics and on beams, object by object: the network's masks and what the
-sound field tells (`spatial`) have half of the say each.
+microphones tell (`spatial`) have half of the say each.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class Separator:
     """Takes objects that come and go out of what an array hears; carries its averages from one run of hops to the next."""
 
     def __init__(self, geometry: ArrayGeometry) -> None:
-        self._encoder, self._beams, self._field = FoaEncoder(geometry), MvdrBeams(geometry), SpatialShares()
+        self._encoder, self._beams, self._field = FoaEncoder(geometry), MvdrBeams(geometry), SpatialShares(geometry)
 
     def push(
         self, spectrum: Complex64Array, moments: Mapping[int, HeardMoment]
@@ -45,10 +45,10 @@ class Separator:
         """(hops, mics, bins) of one label frame → its Ambisonics (hops, 4, bins), and each object that has a moment."""
         foa = self._encoder.encode(spectrum)
         directions = {key: unit_vector(moment.azimuth_deg, moment.elevation_deg) for key, moment in moments.items()}
-        coming = self._field.push(foa, directions)
+        coming = self._field.push(spectrum, directions)
         shares = {key: _shares(moment, coming[key]) for key, moment in moments.items()}
         beams = self._beams.push(spectrum, {key: share for key, (share, _) in shares.items()}, directions)
-        passing = self._field.of_beams(beams, directions)
+        passing = self._field.of_beams(beams)
         fair = np.float32(1.0) / np.maximum(sum((share for share, _ in shares.values()), np.float32(0.0)), 1.0)
         return foa, {
             key: Apart(
