@@ -18,7 +18,7 @@ from appliance.errors import ModelError
 from appliance.geometry import ArrayGeometry
 from appliance.types import FeatureFrame, Float32Array, Track
 
-OPINION_WEIGHT = 0.4
+OPINION_WEIGHT = 0.6
 """Of the tagger's opinion in the geometric mean of the two."""
 _RAISED = 0.6
 """Power of that mean: it is lower than the surer of the two, and the policies' hysteresis is made for one opinion's scale."""
