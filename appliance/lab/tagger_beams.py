@@ -1,7 +1,7 @@
-"""Beams for the tagger to learn from: recordings as powers in bands, mixed without phases, rooms or arrays.
+"""Beams for the tagger to learn from: recordings as powers in bands, mixed as an array would hear them (`beam_responses`).
 
 A recording is transformed once at a few speeds; from then on channel, ground, reverberation, bed and other sounds are
-products and sums of band powers. That makes thousands a second of one core, where a scene takes a quarter of a second.
+products and sums of band powers. That makes a thousand a second of one core, where a scene takes a quarter of a second.
 """
 
 import math

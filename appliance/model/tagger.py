@@ -1,8 +1,8 @@
 """The tagger: a second opinion on what each track sounds like, from the beam towards it over the last seconds.
 
 The network names what it hears as it hears it, from all that there is at once. The tagger hears one track alone, for
-longer and in finer bands, and was trained on recordings as they are, without rooms or arrays in the way; DeepASA too has
-a classifier of sounds beside it. The two err differently, so together they are right more often than either.
+longer and in finer bands, and learned from recordings as such beams would have them; DeepASA too has a classifier of
+sounds beside it. The two err differently, so together they are right more often than either.
 """
 
 import json
