@@ -16,10 +16,11 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from appliance.dsp.directional_power import coherence
 from appliance.dsp.features import BAND_EDGES
 from appliance.dsp.foa import steering
-from appliance.dsp.stft import BINS, HOP_SAMPLES, SAMPLE_RATE_HZ, bin_frequencies_hz
-from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry
+from appliance.dsp.stft import BINS, HOP_SAMPLES, SAMPLE_RATE_HZ
+from appliance.geometry import ArrayGeometry
 from appliance.types import Complex64Array, Float32Array
 
 _MEMORY_S = 1.0
@@ -40,9 +41,7 @@ class MvdrBeams:
     def __init__(self, geometry: ArrayGeometry) -> None:
         self._positions_m = geometry.positions_m
         self._bins = slice(int(BAND_EDGES[0]), int(BAND_EDGES[-1]))
-        distances_m = np.linalg.norm(geometry.positions_m[:, None] - geometry.positions_m[None], axis=2)
-        frequencies_hz = bin_frequencies_hz()[self._bins, None, None]
-        diffuse = np.sinc(2.0 * frequencies_hz * distances_m / SPEED_OF_SOUND_M_S)
+        diffuse = coherence(geometry.positions_m)[self._bins]
         self._loading = _DIFFUSE_SHARE * diffuse + _WHITE_SHARE * np.eye(geometry.mics)
         self._heard: Covariance = np.zeros(diffuse.shape, np.complex128)
         self._objects: dict[int, Covariance] = {}
