@@ -36,7 +36,7 @@ def test_a_beam_is_the_power_from_there_in_bands_and_never_less_than_a_share_of_
     coming = beam_band_sum(power_towards(forms.aim(-120.0, 35.0), forms.weighted(spectra[..., :487])))
     everything = beam_band_sum((np.abs(spectra) ** 2).mean(axis=1).astype(np.float32))
     assert 0.2 < np.mean(coming > LEAST_OF_ALL * everything) < 0.8
-    told = history.powers(-120.0, 35.0)
+    told = history.powers(-120.0, 35.0, 12)
     np.testing.assert_allclose(told, np.maximum(coming, LEAST_OF_ALL * everything), rtol=1e-3, atol=1e-3)
 
 
@@ -44,7 +44,7 @@ def test_ambience_from_everywhere_is_heard_less_than_by_a_cardioid() -> None:
     """A cardioid has a third of such a field."""
     rng = np.random.default_rng(4)
     field = sum(at_array(0.05 * rng.standard_normal(32_000), _ARRAY, 9.0 * k) for k in range(40))
-    history = BeamHistory(_ARRAY, 90)
+    history = BeamHistory(_ARRAY, 0)
     hops = FeatureExtractor(_ARRAY).push(AudioBlock(np.asarray(field, np.float32), 16_000, 0, 0))[-90:]
     history.push(hops)
     band = np.abs(beam_band_frequencies_hz() - 1500.0) < 700.0
@@ -54,7 +54,7 @@ def test_ambience_from_everywhere_is_heard_less_than_by_a_cardioid() -> None:
 
 def test_a_sound_is_heard_where_it_is_and_not_behind() -> None:
     samples = at_array(hum(1.0), _ARRAY, 40.0, 10.0).astype(np.float32)
-    history = BeamHistory(_ARRAY, 40)
+    history = BeamHistory(_ARRAY, 0)
     history.push(FeatureExtractor(_ARRAY).push(AudioBlock(samples, 16_000, 0, 0)))
     rotor = np.abs(beam_band_frequencies_hz() - 440.0) < 10.0
     towards, behind = (
@@ -63,36 +63,26 @@ def test_a_sound_is_heard_where_it_is_and_not_behind() -> None:
     assert towards / behind > 0.98 / LEAST_OF_ALL
 
 
-def test_before_the_first_hop_there_was_more_of_the_same_and_a_reset_forgets() -> None:
+def test_the_last_push_is_heard_and_so_many_hops_before_it_as_there_are() -> None:
     history = BeamHistory(_ARRAY, 20)
-    first, second = random_hops(5, 1), random_hops(5, 2)
-    history.push(first)
-    history.push(second)
-    powers = history.powers(30.0, 0.0)
-    assert powers.shape == (20, BEAM_BANDS)
-    np.testing.assert_array_equal(powers[:10], np.repeat(powers[10:11], 10, axis=0))
-    history.reset()
-    history.push(second)
-    np.testing.assert_array_equal(history.powers(30.0, 0.0)[-5:], powers[-5:])
-    assert (history.powers(30.0, 0.0)[:15] == powers[15]).all()
+    hops = random_hops(12)
+    for at in (0, 5, 7):
+        history.push(hops[at : at + (2 if at == 5 else 5)])
+    whole = history.powers(10.0, 0.0, 20)
+    assert whole.shape == (12, BEAM_BANDS)
+    np.testing.assert_array_equal(history.powers(10.0, 0.0), whole[-5:])
+    np.testing.assert_array_equal(history.powers(10.0, 0.0, 4), whole[-9:])
 
 
-def test_it_holds_no_more_than_it_is_asked_to() -> None:
+def test_a_reset_forgets_and_it_holds_no_more_than_it_is_asked_to() -> None:
     history, hops = BeamHistory(_ARRAY, 8), random_hops(30)
     for at in range(0, 30, 5):
         history.push(hops[at : at + 5])
-    fresh = BeamHistory(_ARRAY, 8)
-    fresh.push(hops[22:])
-    np.testing.assert_array_equal(history.powers(0.0, 0.0), fresh.powers(0.0, 0.0))
-
-
-def test_only_the_latest_hops_count_where_that_is_asked_for() -> None:
-    history = BeamHistory(_ARRAY, 20)
-    history.push(random_hops(20))
-    whole, part = history.powers(10.0, 0.0), history.powers(10.0, 0.0, 6)
-    np.testing.assert_array_equal(part[-6:], whole[-6:])
-    assert (part[:-6] == whole[-6]).all()
-    np.testing.assert_array_equal(history.powers(10.0, 0.0, 500), whole)
+    before = history.powers(0.0, 0.0, 100)
+    assert len(before) == 5 + 10  # whole pushes that cover eight hops
+    history.reset()
+    history.push(hops[25:])
+    np.testing.assert_array_equal(history.powers(0.0, 0.0, 8), before[-5:])
 
 
 def test_levels_do_not_depend_on_gain_and_silence_is_finite() -> None:

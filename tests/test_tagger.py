@@ -57,6 +57,16 @@ class Counting(TaggerNetwork):
         return super().probabilities(levels)
 
 
+class Keeping(TaggerNetwork):
+    """The shipped one, which keeps what it was last asked."""
+
+    levels: Float32Array
+
+    def probabilities(self, levels: Float32Array) -> Float32Array:
+        self.levels = levels
+        return super().probabilities(levels)
+
+
 @pytest.fixture
 def copied(tmp_path: Path) -> Path:
     """A copy of the shipped model and its tagger, to be damaged."""
@@ -115,9 +125,10 @@ def test_both_have_a_say_and_neither_alone() -> None:
 def test_the_network_s_probabilities_become_what_both_think() -> None:
     network = TaggerNetwork.load(shipped(), _CLASSES)
     (mended,) = ObjectTagger(network, _ARRAY).tag(hops(), [track(score=0.5)])
-    history = BeamHistory(_ARRAY, network.hops)
+    history = BeamHistory(_ARRAY, 0)
     history.push(hops())
-    opinion = network.probabilities(relative_levels(history.powers(20.0, 0.0, 30)))
+    beam = history.powers(20.0, 0.0)
+    opinion = network.probabilities(relative_levels(np.concatenate([beam[:1].repeat(network.hops - 5, axis=0), beam])))
     assert opinion.shape == (len(_CLASSES),)
     assert 0.0 < opinion.sum() <= 1.0
     np.testing.assert_allclose(mended.class_probs, joined(track(score=0.5).class_probs, opinion), rtol=1e-5)
@@ -146,6 +157,20 @@ def test_it_listens_when_a_track_begins_and_then_twice_a_second_while_it_is_hear
     assert network.asked - before == asked[-1] + 1
 
 
+def test_what_a_moving_track_sounded_like_was_heard_from_where_it_was() -> None:
+    network = Keeping.load(shipped(), _CLASSES)
+    assert isinstance(network, Keeping)
+    tagger, history = ObjectTagger(network, _ARRAY), BeamHistory(_ARRAY, 0)
+    beam = []
+    for frame in range(8):
+        tagger.tag(hops(seed=frame), [track(azimuth_deg=10.0 * frame)])
+        history.push(hops(seed=frame))
+        beam.append(history.powers(10.0 * frame, 0.0))
+    heard = network.levels[-40:] - network.levels[-40:].mean()
+    told = relative_levels(np.concatenate(beam))
+    np.testing.assert_allclose(heard, told - told.mean(), atol=1e-4)
+
+
 def test_what_was_heard_well_before_a_track_says_nothing_of_it() -> None:
     """Half a second of it counts: a sound is there before it is found."""
     network = TaggerNetwork.load(shipped(), _CLASSES)
@@ -162,7 +187,7 @@ def test_what_was_heard_well_before_a_track_says_nothing_of_it() -> None:
 def test_after_lost_audio_it_hears_nothing_of_before() -> None:
     network = TaggerNetwork.load(shipped(), _CLASSES)
     torn, fresh = ObjectTagger(network, _ARRAY), ObjectTagger(network, _ARRAY)
-    torn.tag(hops(100, seed=1), [track(1)])
+    torn.tag(hops(100, seed=1), [track(2)])
     (after,) = torn.tag(hops(seed=2), [track(2)], after_gap=True)
     (anew,) = fresh.tag(hops(seed=2), [track(2)])
     np.testing.assert_array_equal(after.class_probs, anew.class_probs)

@@ -71,19 +71,19 @@ class DirectionalPower:
         isotropic, unit = coherence(geometry.positions_m)[:bins], np.eye(geometry.mics)
         low = np.maximum(1.0, (_WINDY_HZ / np.maximum(bin_frequencies_hz()[:bins], 1.0)) ** 2)
         loading = np.minimum(_LOADING * low, _MOST_LOADING)
-        self._inverse = np.linalg.inv(isotropic + loading[:, None, None] * unit)
-        self._diffuse, self._white = self._inverse @ isotropic @ self._inverse, self._inverse @ self._inverse
-        self._isotropic32 = isotropic.astype(np.float32)
-        self._inverse32 = self._inverse.astype(np.float32)
-        of_diffuse, of_white = (self._diffuse * isotropic).sum(axis=(1, 2)), _trace(self._white)
-        between = _trace(self._diffuse)
-        self._gram = np.stack([np.stack([of_diffuse, between], 1), np.stack([between, of_white], 1)], 1)
-        self._gram += _RIDGE * (of_diffuse + of_white)[:, None, None] * np.eye(2)
+        inverse = np.linalg.inv(isotropic + loading[:, None, None] * unit)
+        diffuse, white = inverse @ isotropic @ inverse, inverse @ inverse
+        of_diffuse, between, of_white = (diffuse * isotropic).sum(axis=(1, 2)), _trace(diffuse), _trace(white)
+        gram = np.stack([np.stack([of_diffuse, between], 1), np.stack([between, of_white], 1)], 1)
+        gram += _RIDGE * (of_diffuse + of_white)[:, None, None] * np.eye(2)
+        self._shares = np.linalg.inv(gram)
+        self._isotropic, self._inverse = isotropic.astype(np.float32), inverse.astype(np.float32)
+        self._diffuse, self._white = diffuse.astype(np.float32), white.astype(np.float32)
 
     def weighted(self, spectra: Complex64Array) -> Weighted:
         """Of microphone spectra (hops, mics, bins)."""
-        signals = np.matmul(spectra.transpose(2, 0, 1), self._inverse32)
-        diffuse = (np.matmul(signals, self._isotropic32) * signals.conj()).real.sum(axis=2)
+        signals = np.matmul(spectra.transpose(2, 0, 1), self._inverse)
+        diffuse = (np.matmul(signals, self._isotropic) * signals.conj()).real.sum(axis=2)
         return Weighted(signals, diffuse, (signals.real**2 + signals.imag**2).sum(axis=2))
 
     def aim(self, azimuth_deg: float, elevation_deg: float) -> Aim:
@@ -94,7 +94,7 @@ class DirectionalPower:
         beams = self._inverse @ waves
         diffuse = (waves.conj() * (self._diffuse @ waves)).real.sum(axis=(1, 2))
         white = (np.abs(beams) ** 2).sum(axis=(1, 2))
-        alpha, beta = np.linalg.solve(self._gram, np.stack([diffuse, white], axis=1)[..., None])[..., 0].T
+        alpha, beta = (self._shares @ np.stack([diffuse, white], axis=1)[..., None])[..., 0].T
         own = (np.abs(waves.conj().transpose(0, 2, 1) @ beams) ** 2).sum(axis=(1, 2)) - alpha * diffuse - beta * white
         conjugate = (waves.conj() / np.sqrt(own)[:, None, None]).astype(np.complex64)
         return Aim(conjugate, (alpha / own).astype(np.float32), (beta / own).astype(np.float32))

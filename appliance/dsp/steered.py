@@ -5,6 +5,7 @@ left of them scatters about zero; below a share of all that the microphones hear
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,6 +31,7 @@ LEVEL_RANGE = 4.0
 FLOOR_BELOW_PEAK = 1e-10
 LEAST_OF_ALL = 0.03
 """As much of all power comes from any direction at least."""
+_AIMS_KEPT = 32
 
 
 def beam_band_frequencies_hz() -> Float32Array:
@@ -54,35 +56,33 @@ def relative_levels(powers: Float32Array) -> Float32Array:
 
 
 class BeamHistory:
-    """The last so many hops of an array. Before as many were heard, the first stands for what came before it."""
+    """What an array heard last, for beams to any direction: the hops of the last push and so many before them."""
 
-    def __init__(self, geometry: ArrayGeometry, hops: int) -> None:
-        self._power, self._hops = DirectionalPower(geometry, _END_BIN), hops
+    def __init__(self, geometry: ArrayGeometry, before: int) -> None:
+        self._power, self._before = DirectionalPower(geometry, _END_BIN), before
+        # An aim costs more than listening with it, and a track is mostly where it was: whole degrees are kept.
+        self._aim = lru_cache(_AIMS_KEPT)(self._power.aim)
         self.reset()
 
     def reset(self) -> None:
         """Forget what was heard, after a gap in the audio."""
-        self._heard: list[tuple[Weighted, Float32Array]] = []
+        self._pushes: list[tuple[Weighted, Float32Array]] = []
 
     def push(self, frames: Sequence[FeatureFrame]) -> None:
         """Hear these hops."""
         spectra = np.stack([frame.spectrum[:, :_END_BIN] for frame in frames])
         everything = beam_band_sum((spectra.real**2 + spectra.imag**2).mean(axis=1))
-        self._heard.append((self._power.weighted(spectra), everything))
-        while sum(len(each) for _, each in self._heard[1:]) >= self._hops:
-            del self._heard[0]
+        self._pushes.append((self._power.weighted(spectra), everything))
+        while len(self._pushes) > 1 and sum(len(each) for _, each in self._pushes[1:-1]) >= self._before:
+            del self._pushes[0]
 
-    def powers(self, azimuth_deg: float, elevation_deg: float, latest: int | None = None) -> Float32Array:
-        """(hops, bands) power from a direction, from the oldest hop to the latest.
-
-        Of so many `latest` ones, where given; the first of them then stands for what came before.
-        """
-        aim = self._power.aim(azimuth_deg, elevation_deg)
-        kept = self._hops if latest is None else min(latest, self._hops)
+    def powers(self, azimuth_deg: float, elevation_deg: float, before: int = 0) -> Float32Array:
+        """(hops, bands) power from a direction in the hops of the last push, and in so many before them if there are as many."""
+        aim = self._aim(round(azimuth_deg), round(elevation_deg))
+        wanted = before + len(self._pushes[-1][1])
         parts: list[Float32Array] = []
-        for heard, everything in reversed(self._heard):
+        for heard, everything in reversed(self._pushes):
             parts.append(np.maximum(beam_band_sum(power_towards(aim, heard)), LEAST_OF_ALL * everything))
-            if sum(map(len, parts)) >= kept:
+            if sum(map(len, parts)) >= wanted:
                 break
-        powers = np.concatenate(parts[::-1])[-kept:]
-        return np.concatenate([np.repeat(powers[:1], self._hops - len(powers), axis=0), powers])
+        return np.concatenate(parts[::-1])[-wanted:]

@@ -71,50 +71,56 @@ class TaggerNetwork:
 
 
 @dataclass(slots=True)
-class _Opinion:
-    """What was last thought of a track."""
+class _Heard:
+    """What came from a track so far, and what was last thought of it."""
 
+    beam: Float32Array
+    """(hops, bands) power, each hop's from where the track was then; no more hops than are heard at once."""
     probabilities: Float32Array
     """(classes,)."""
     frames: int = 0
     """In which it was heard, after the first."""
-    hops: int = 0
-    """Since it was found."""
 
 
 class ObjectTagger:
-    """Listens to every track and mends its class probabilities. State: the beam history, and an opinion of each track."""
+    """Listens to every track and mends its class probabilities. State: the last half second, and what was heard of each track."""
 
     def __init__(self, network: TaggerNetwork, geometry: ArrayGeometry) -> None:
         self._network = network
-        self._history = BeamHistory(geometry, network.hops)
-        self._opinions: dict[int, _Opinion] = {}
+        self._history = BeamHistory(geometry, _BEFORE_HOPS)
+        self._tracks: dict[int, _Heard] = {}
 
     def tag(self, hops: Sequence[FeatureFrame], tracks: Sequence[Track], *, after_gap: bool = False) -> list[Track]:
         """The same tracks after a label frame of these hops, with what both think of them as `class_probs`.
 
-        A track that coasts is not listened to: what the beam hears then is something else.
+        No opinion is formed of a track while it coasts: what the beam hears then is something else.
         """
         if after_gap:
             self._history.reset()
+            self._tracks = {}
         self._history.push(hops)
-        known, self._opinions = self._opinions, {}
-        return [self._tagged(track, known.get(track.track_id), len(hops)) for track in tracks]
+        known, self._tracks = self._tracks, {}
+        return [self._tagged(track, known.get(track.track_id)) for track in tracks]
 
-    def _tagged(self, track: Track, opinion: _Opinion | None, hops: int) -> Track:
-        if opinion is None:
-            opinion = _Opinion(self._listen(track, hops))
-        elif track.updated:
-            opinion.frames += 1
-            if opinion.frames in _FIRST_FRAMES or opinion.frames % _AGAIN_FRAMES == 0:
-                opinion.probabilities = self._listen(track, opinion.hops + hops)
-        opinion.hops += hops
-        self._opinions[track.track_id] = opinion
-        return replace(track, class_probs=joined(track.class_probs, opinion.probabilities))
+    def _tagged(self, track: Track, heard: _Heard | None) -> Track:
+        if heard is None:
+            beam = self._powers(track, _BEFORE_HOPS)
+            heard = _Heard(beam, self._named(beam))
+        else:
+            heard.beam = np.concatenate([heard.beam, self._powers(track)])[-self._network.hops :]
+            heard.frames += track.updated
+            if track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0):
+                heard.probabilities = self._named(heard.beam)
+        self._tracks[track.track_id] = heard
+        return replace(track, class_probs=joined(track.class_probs, heard.probabilities))
 
-    def _listen(self, track: Track, hops: int) -> Float32Array:
-        powers = self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg, _BEFORE_HOPS + hops)
-        return self._network.probabilities(relative_levels(powers))
+    def _powers(self, track: Track, before: int = 0) -> Float32Array:
+        return self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg, before)
+
+    def _named(self, beam: Float32Array) -> Float32Array:
+        """The first hop stands for what came before it."""
+        missing = self._network.hops - len(beam)
+        return self._network.probabilities(relative_levels(np.pad(beam, ((missing, 0), (0, 0)), "edge")))
 
 
 def joined(network: Float32Array, opinion: Float32Array) -> Float32Array:
