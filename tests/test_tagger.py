@@ -114,12 +114,23 @@ def test_verify_names_it() -> None:
     assert shipped().stem in result.output
 
 
-def test_both_have_a_say_and_neither_alone() -> None:
+def test_both_have_a_say_and_what_has_heard_more_has_more() -> None:
     sure, unsure, silent = (np.array([value], np.float32) for value in (0.9, 0.3, 0.0))
-    for mixed in (joined(sure, unsure), joined(unsure, sure)):
-        assert joined(sure, sure) > mixed > joined(unsure, unsure)
-    assert joined(silent, sure) == joined(sure, silent) == 0.0
-    assert joined(unsure, unsure) == pytest.approx(0.3**0.6)
+    for heard in (0.2, 1.0):
+        for mixed in (joined(sure, unsure, heard), joined(unsure, sure, heard)):
+            assert 0.9 > mixed > 0.3
+        np.testing.assert_allclose(joined(unsure, unsure, heard), unsure, rtol=1e-5)
+        assert joined(silent, sure, heard) == joined(sure, silent, heard) == 0.0
+    assert joined(unsure, sure, 1.0) > joined(unsure, sure, 0.2)
+    assert joined(sure, unsure, 1.0) < joined(sure, unsure, 0.2)
+
+
+def test_what_one_rules_out_makes_the_rest_likelier() -> None:
+    network, opinion = np.array([0.5, 0.5, 0.0], np.float32), np.array([0.05, 0.5, 0.45], np.float32)
+    both = joined(network, opinion, 0.5)
+    assert both[1] > 0.5
+    assert both[2] == 0.0
+    assert both.sum() <= 1.0
 
 
 def test_the_network_s_probabilities_become_what_both_think() -> None:
@@ -131,7 +142,9 @@ def test_the_network_s_probabilities_become_what_both_think() -> None:
     opinion = network.probabilities(relative_levels(np.concatenate([beam[:1].repeat(network.hops - 5, axis=0), beam])))
     assert opinion.shape == (len(_CLASSES),)
     assert 0.0 < opinion.sum() <= 1.0
-    np.testing.assert_allclose(mended.class_probs, joined(track(score=0.5).class_probs, opinion), rtol=1e-5)
+    np.testing.assert_allclose(
+        mended.class_probs, joined(track(score=0.5).class_probs, opinion, 5 / network.hops), rtol=1e-5
+    )
     assert replace(mended, class_probs=track().class_probs).doa == track().doa
 
 

@@ -18,10 +18,10 @@ from appliance.errors import ModelError
 from appliance.geometry import ArrayGeometry
 from appliance.types import FeatureFrame, Float32Array, Track
 
-OPINION_WEIGHT = 0.6
-"""Of the tagger's opinion in the geometric mean of the two."""
-_RAISED = 0.6
-"""Power of that mean: it is lower than the surer of the two, and the policies' hysteresis is made for one opinion's scale."""
+OPINION_WEIGHTS = (0.4, 0.8)
+"""Of the tagger's opinion in the geometric mean of the two, before it heard anything and when it heard as much as it can: it
+names a young track half as well as an old one, and the network does not get better with time."""
+_LEAST_OTHER = 1e-3
 _FIRST_FRAMES = frozenset({0, 1, 2, 4, 7})
 _BEFORE_HOPS = 25
 """So much of what came before a track (half a second) counts as its own: it is there before it is found. What the beam heard
@@ -112,7 +112,8 @@ class ObjectTagger:
             if track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0):
                 heard.probabilities = self._named(heard.beam)
         self._tracks[track.track_id] = heard
-        return replace(track, class_probs=joined(track.class_probs, heard.probabilities))
+        share = len(heard.beam) / self._network.hops
+        return replace(track, class_probs=joined(track.class_probs, heard.probabilities, share))
 
     def _powers(self, track: Track, before: int = 0) -> Float32Array:
         return self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg, before)
@@ -123,8 +124,17 @@ class ObjectTagger:
         return self._network.probabilities(relative_levels(np.pad(beam, ((missing, 0), (0, 0)), "edge")))
 
 
-def joined(network: Float32Array, opinion: Float32Array) -> Float32Array:
-    """Two probabilities of each class (classes,) as one score; in the order of their weighted geometric mean."""
-    mean = network ** (1.0 - OPINION_WEIGHT) * opinion**OPINION_WEIGHT
-    raised: Float32Array = (mean**_RAISED).astype(np.float32)
-    return raised
+def joined(network: Float32Array, opinion: Float32Array, heard: float) -> Float32Array:
+    """Two probabilities of each class (classes,) as one: their weighted geometric mean, made a probability again.
+
+    What is missing to 1 is another sound, and has its part in that. `heard` is the share of what the tagger can hear at once.
+    """
+    none, full = OPINION_WEIGHTS
+    weight = none + (full - none) * heard
+    mean = _with_others(network) ** (1.0 - weight) * _with_others(opinion) ** weight
+    probabilities: Float32Array = (mean[:-1] / mean.sum()).astype(np.float32)
+    return probabilities
+
+
+def _with_others(probabilities: Float32Array) -> Float32Array:
+    return np.append(probabilities, max(1.0 - float(probabilities.sum()), _LEAST_OTHER))
