@@ -70,8 +70,8 @@ class FeatureFrame:
 
     values: Float32Array
     """(features, bands), as `dsp.features.FEATURE_NAMES` orders them."""
-    spectrum: Complex64Array
-    """(mics, bins) of the microphones, for whoever points a beam later."""
+    samples: Float32Array
+    """(mics, samples) of the hop itself, for whoever points a beam later."""
     frame_index: int
     """Hops since the last reset."""
     utc_ns: int

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from appliance.angles import arc_distance_deg, unit_vector
 from appliance.cli.main import app
 from appliance.dsp.features import BANDS, FEATURES
-from appliance.dsp.stft import HOPS_PER_LABEL
+from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL
 from appliance.geometry import load_array
 from appliance.lab.accdoa import (
     AccdoaCrnn,
@@ -205,8 +205,8 @@ class _Says(AccdoaCrnn):
 def test_in_the_pipeline_its_sources_are_objects_in_fixed_slots() -> None:
     accdoa = silent_tracks()
     accdoa[0, :, _DRONE] = 0.9 * unit_vector(75.0, 30.0)
-    values, spectrum = np.ones((FEATURES, BANDS), np.float32), np.zeros((4, 513), np.complex64)
-    frames = [FeatureFrame(values, spectrum, hop, hop) for hop in range(HOPS_PER_LABEL)]
+    values, silent = np.ones((FEATURES, BANDS), np.float32), np.zeros((4, HOP_SAMPLES), np.float32)
+    frames = [FeatureFrame(values, silent, hop, hop) for hop in range(HOPS_PER_LABEL)]
     scene = AccdoaModel(_Says(accdoa[0])).step(frames)
     assert [(thing.slot, round(thing.activity, 2)) for thing in scene.objects] == [(0, 0.9), (1, 0.0), (2, 0.0)]
     assert scene.objects[0].class_probs.argmax() == _DRONE

@@ -22,17 +22,18 @@ SHIPPED = Path(appliance.lab.__file__).parent / "checkpoints"
     "command",
     [
         ["export", "gone.pt"],
-        ["export-tagger", "gone.pt", "deepasa-edge-small-int8"],
+        ["export-tagger", "gone", "deepasa-edge-small-int8"],
         ["train", "run", "--experiment", "tiny", "--from", "gone.pt"],
-        ["train-tagger", "run", "--experiment", "small-judged", "--from", "gone.pt"],
+        ["train-tagger", "run", "middle", "--experiment", "small-judged", "--from", "gone.pt"],
     ],
 )
 def test_every_command_says_which_file_is_missing(command: list[str], tmp_path: Path) -> None:
     gone = tmp_path / "gone.pt"
-    places = {"gone.pt": str(gone), "run": str(tmp_path / "run")}
+    places = {"gone.pt": str(gone), "gone": str(tmp_path / "gone"), "run": str(tmp_path / "run")}
+    missing = tmp_path / "gone" / "middle.pt" if "gone" in command else gone
     ran = CliRunner().invoke(app, [places.get(word, word) for word in command])
     assert isinstance(ran.exception, ApplianceError), ran.output
-    assert str(ran.exception) == f"{gone}: no such checkpoint; give the last.pt of a training, or train it again"
+    assert str(ran.exception) == f"{missing}: no such checkpoint; give the last.pt of a training, or train it again"
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -49,8 +50,8 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_kind_of_network_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"tagger\.pt: another kind of network .*channels"):
-        load_checkpoint(SHIPPED / "tagger.pt")
+    with pytest.raises(ModelError, match=r"middle\.pt: another kind of network .*"):
+        load_checkpoint(SHIPPED / "tagger" / "middle.pt")
     with pytest.raises(ModelError, match=r"small\.pt: another kind of network"):
         load_tagger(SHIPPED / "small.pt")
     with pytest.raises(ModelError, match=r"small\.pt: another kind of network .*give the last\.pt"):

@@ -11,6 +11,7 @@ from appliance.geometry import load_array, shipped_arrays
 from appliance.types import Complex64Array
 
 _BINS = 487
+_HZ = bin_frequencies_hz()[:_BINS]
 _SOLID = load_array("tetrahedron_4cm2")
 
 
@@ -30,7 +31,7 @@ def wave(azimuth_deg: float, elevation_deg: float) -> Complex64Array:
 @pytest.mark.parametrize("name", ["tetrahedron_4cm2", "minidsp_uma16_v2", "respeaker_usb_4mic"])
 def test_what_is_computed_is_the_quadratic_form(name: str) -> None:
     geometry = load_array(name)
-    forms = DirectionalPower(geometry, _BINS)
+    forms = DirectionalPower(geometry, _HZ)
     aim = forms.aim(-50.0, 20.0)
     x = noise(6, geometry.mics)
     form = forms.form(aim)
@@ -40,10 +41,20 @@ def test_what_is_computed_is_the_quadratic_form(name: str) -> None:
     np.testing.assert_allclose((told / scale)[:, 3:], (expected / scale)[:, 3:], atol=2e-4)
 
 
+def test_bins_at_the_same_frequency_share_a_form() -> None:
+    hz, x = np.array([250.0, 250.0, 3000.0, 250.0]), noise(6, 4)[..., :4]
+    several = DirectionalPower(_SOLID, hz)
+    told = power_towards(several.aim(20.0, 10.0), several.weighted(x))
+    for bin_, own in enumerate(hz):
+        one = DirectionalPower(_SOLID, np.array([own]))
+        alone = power_towards(one.aim(20.0, 10.0), one.weighted(x[..., bin_ : bin_ + 1]))
+        np.testing.assert_allclose(told[:, bin_], alone[:, 0], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", shipped_arrays())
 def test_fields_from_everywhere_and_noise_of_the_microphones_are_nothing_on_average(name: str) -> None:
     geometry = load_array(name)
-    forms = DirectionalPower(geometry, _BINS)
+    forms = DirectionalPower(geometry, _HZ)
     form = forms.form(forms.aim(75.0, 0.0))[4:]
     scale = np.abs(form).sum(axis=(1, 2))
     isotropic = np.trace(form @ coherence(geometry.positions_m)[4:_BINS], axis1=1, axis2=2).real
@@ -55,7 +66,7 @@ def test_fields_from_everywhere_and_noise_of_the_microphones_are_nothing_on_aver
 def test_a_plane_wave_counts_in_full_from_the_lowest_to_the_highest_frequency(
     azimuth_deg: float, elevation_deg: float
 ) -> None:
-    forms = DirectionalPower(_SOLID, _BINS)
+    forms = DirectionalPower(_SOLID, _HZ)
     x = wave(azimuth_deg, elevation_deg).T[None] * np.complex64(3.0)
     told = power_towards(forms.aim(azimuth_deg, elevation_deg), forms.weighted(x))
     np.testing.assert_allclose(told[0, 3:], 9.0, rtol=0.01)
@@ -66,7 +77,7 @@ def test_a_plane_wave_counts_in_full_from_the_lowest_to_the_highest_frequency(
 
 def test_a_planar_array_hears_what_is_above_it_as_well_as_what_is_level_with_it() -> None:
     geometry = load_array("minidsp_uma16_v2")
-    forms = DirectionalPower(geometry, _BINS)
+    forms = DirectionalPower(geometry, _HZ)
     band = slice(16, 350)
     for elevation_deg in (0.0, 20.0, 40.0):
         x = steering(geometry.positions_m, unit_vector(30.0, elevation_deg)[None])[:_BINS].transpose(2, 1, 0)
@@ -78,7 +89,7 @@ def test_a_planar_array_hears_what_is_above_it_as_well_as_what_is_level_with_it(
 def test_it_scatters_less_than_w_times_a_dipole(name: str) -> None:
     """Of a diffuse field, against a wave of the same power from there; at 3 kHz and above W and dipole hear little."""
     geometry = load_array(name)
-    forms = DirectionalPower(geometry, _BINS)
+    forms = DirectionalPower(geometry, _HZ)
     form, isotropic = forms.form(forms.aim(30.0, 0.0)), coherence(geometry.positions_m)
     encoder, towards = FoaEncoder(geometry).matrix, foa_gains(unit_vector(30.0, 0.0)[None])[:, 0]
     heard = steering(geometry.positions_m, unit_vector(30.0, 0.0)[None])[:, :, 0]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.dsp.features import BAND_EDGES, BANDS, FEATURES, FeatureExtractor, SlowLevel
-from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 from appliance.geometry import load_array
 from appliance.types import AudioBlock, Float32Array
 
@@ -35,6 +35,9 @@ def test_streaming_equals_whole_for_any_blocks(chunks: list[int]) -> None:
     assert [frame.frame_index for frame in streamed] == list(range(len(whole)))
     for one, other in zip(streamed, whole, strict=True):
         np.testing.assert_allclose(one.values, other.values, atol=3e-3)
+    if streamed:
+        joint = np.concatenate([frame.samples for frame in streamed], axis=1)
+        np.testing.assert_array_equal(joint, samples[:, : len(streamed) * HOP_SAMPLES])
 
 
 def test_values_are_bounded_and_complete() -> None:

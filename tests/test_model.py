@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from appliance.dsp.features import BANDS, FEATURES
+from appliance.dsp.stft import HOP_SAMPLES
 from appliance.errors import ModelError
 from appliance.model.meta import MODELS_DIR, file_sha256, find_model, load_meta, shipped_models
 from appliance.model.scene import SceneModel
@@ -18,7 +19,7 @@ _NAME = "deepasa-edge-small-int8"
 
 def hops(count: int, seed: int = 0) -> list[FeatureFrame]:
     rng = np.random.default_rng(seed)
-    silent = np.zeros((4, 1), np.complex64)
+    silent = np.zeros((4, HOP_SAMPLES), np.float32)
     values = rng.uniform(-1.0, 1.0, (count, FEATURES, BANDS)).astype(np.float32)
     return [FeatureFrame(value, silent, index, (index + 1) * 20_000_000) for index, value in enumerate(values)]
 

@@ -1,6 +1,7 @@
 """The tagger learns, goes on where it was interrupted, and what is exported says what was trained."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,42 +11,47 @@ import torch
 from typer.testing import CliRunner
 
 from appliance.cli.main import app
-from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BANDS, relative_levels
+from appliance.dsp.steered import EARS
 from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.errors import ModelError
 from appliance.lab.pack import CLASSES, SOUNDS
 from appliance.lab.scenes import SceneSettings
 from appliance.lab.tagger_beams import BeamMaker, _relative_levels, beam_band_power
-from appliance.lab.tagger_export import export_tagger
-from appliance.lab.tagger_network import TAGGER_HOPS
+from appliance.lab.tagger_export import EAR_WEIGHTS, export_tagger
+from appliance.lab.tagger_network import NETWORKS, TaggerCnn
 from appliance.lab.tagger_train import load_tagger, train_tagger
 from appliance.model.tagger import TaggerNetwork
 
 pytestmark = pytest.mark.usefixtures("small_pack")
-_SCENES = SceneSettings(folds=(1,), synthetic_drones=0.5, synthetic_machines=0.0, synthetic_count=2)
+ears = pytest.mark.parametrize("name", list(EARS))
+_SCENES = SceneSettings(folds=(1,), arrays=4, synthetic_drones=0.5, synthetic_machines=0.0, synthetic_count=2)
 
 
-def test_the_same_key_gives_the_same_beams() -> None:
-    maker = BeamMaker(_SCENES)
+@ears
+def test_the_same_key_gives_the_same_beams(name: str) -> None:
+    ear = EARS[name]
+    maker = BeamMaker(_SCENES, ear)
     levels, label = maker.batch((1, 2), 64)
     again, same = maker.batch((1, 2), 64)
     assert torch.equal(levels, again)
     assert torch.equal(label, same)
     assert not torch.equal(levels, maker.batch((1, 3), 64)[0])
-    assert levels.shape == (64, 1, TAGGER_HOPS, BEAM_BANDS)
+    assert levels.shape == (64, 1, ear.hops, ear.bands)
     assert torch.isfinite(levels).all()
     assert levels.abs().max() <= 4.0
-    assert levels.mean(dim=(1, 2, 3)).abs().median() < 1e-4
+    assert levels.mean(dim=(1, 2, 3)).abs().median() < 1e-3
 
 
 def test_levels_are_those_of_the_unit() -> None:
-    powers = np.random.default_rng(0).gamma(0.3, size=(3, 16, BEAM_BANDS)).astype(np.float32)
+    ear = EARS["middle"]
+    powers = np.random.default_rng(0).gamma(0.3, size=(3, 16, ear.bands)).astype(np.float32)
     powers[1, :, 5] = 0.0
-    levels = _relative_levels(torch.from_numpy(powers), torch.from_numpy(BEAM_BAND_BINS))
-    np.testing.assert_allclose(levels.numpy(), relative_levels(powers), atol=1e-5)
+    levels = _relative_levels(torch.from_numpy(powers), torch.from_numpy(ear.bins_in_band))
+    np.testing.assert_allclose(levels.numpy(), ear.relative_levels(powers), atol=1e-5)
 
 
 def test_targets_and_other_sounds_are_drawn() -> None:
-    maker = BeamMaker(_SCENES)
+    maker = BeamMaker(_SCENES, EARS["long"])
     _, label = maker.batch((5,), 400)
     drawn = {SOUNDS[number] for number in label.tolist()}
     assert drawn & set(CLASSES)
@@ -53,28 +59,32 @@ def test_targets_and_other_sounds_are_drawn() -> None:
     assert (label == SOUNDS.index("drone")).float().mean() > 0.1
 
 
-def test_some_beams_are_of_young_tracks_whose_first_hop_stands_for_what_came_before() -> None:
-    levels = BeamMaker(_SCENES).batch((6,), 400)[0][:, 0]
+@ears
+def test_some_beams_are_of_young_tracks_whose_first_hop_stands_for_what_came_before(name: str) -> None:
+    levels = BeamMaker(_SCENES, EARS[name]).batch((6,), 300)[0][:, 0]
     still = (levels == levels[:, :1]).all(dim=2).sum(dim=1)
     young = still > 1
     assert 0.45 < young.float().mean() < 0.75
-    assert still[young].float().mean() > 30
+    assert still[young].float().mean() > 0.23 * EARS[name].hops
 
 
-def test_beams_are_levels_as_the_unit_takes_them() -> None:
-    """A tone stands in its own bin, on the unit's time axis, and far above all else."""
+@ears
+def test_beams_are_levels_as_the_unit_takes_them(name: str) -> None:
+    """A tone stands in its own band, on the unit's time axis, and far above all else."""
+    ear = EARS[name]
     time_s = np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    powers = beam_band_power(np.sin(2 * np.pi * 250.0 * time_s).astype(np.float32))
-    assert powers.shape == (100, BEAM_BANDS)
-    own = round(250.0 / 15.625) - 3
-    assert (powers[5:].argmax(axis=1) == own).all()
-    assert (relative_levels(powers)[5:, own] == 4.0).all()
+    powers = beam_band_power(np.sin(2 * np.pi * 250.0 * time_s).astype(np.float32), ear)
+    assert powers.shape == (ear.hops_in(2.0), ear.bands)
+    own = int(np.argmin(np.abs(ear.band_frequencies_hz() - 250.0)))
+    steady = slice(ear.hops_in(0.3), None)
+    assert (powers[steady].argmax(axis=1) == own).all()
+    assert (ear.relative_levels(powers)[steady, own] > 3.0).all()
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    train_tagger(_SCENES, tmp_path / "halves", steps=2, decay_share=1e-9, log=lambda _: None)
-    second = train_tagger(_SCENES, tmp_path / "halves", steps=4, decay_share=1e-9, log=lambda _: None)
-    straight = train_tagger(_SCENES, tmp_path / "straight", steps=4, decay_share=1e-9, log=lambda _: None)
+    train_tagger(_SCENES, tmp_path / "halves", "middle", steps=2, decay_share=1e-9, log=lambda _: None)
+    second = train_tagger(_SCENES, tmp_path / "halves", "middle", steps=4, decay_share=1e-9, log=lambda _: None)
+    straight = train_tagger(_SCENES, tmp_path / "straight", "middle", steps=4, decay_share=1e-9, log=lambda _: None)
     weights, expected = (load_tagger(path)[0].state_dict() for path in (second, straight))
     for name, values in expected.items():
         torch.testing.assert_close(weights[name], values, rtol=1e-4, atol=1e-5)
@@ -82,24 +92,32 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> Non
 
 def test_what_is_trained_by_command_is_exported_named_and_heard(tmp_path: Path) -> None:
     experiment = tmp_path / "short.toml"
-    experiment.write_text("[scenes]\nfolds = [1]\nsynthetic_drones = 0.0\nsynthetic_machines = 0.0\n", encoding="utf-8")
+    experiment.write_text(
+        "[scenes]\nfolds = [1]\narrays = 4\nsynthetic_drones = 0.0\nsynthetic_machines = 0.0\n", encoding="utf-8"
+    )
     run = tmp_path / "run"
-    result = CliRunner().invoke(app, ["lab", "train-tagger", str(run), "--experiment", str(experiment), "--steps", "1"])
-    assert result.exit_code == 0, result.output
+    for name in EARS:
+        command = ["lab", "train-tagger", str(run), name, "--experiment", str(experiment), "--steps", "1"]
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
     meta = tmp_path / "some.meta.json"
     meta.write_text(json.dumps({"thresholds": {"drone": 0.5}, "scores": {"f1": 1.0}}), encoding="utf-8")
     (tmp_path / "some.onnx").write_bytes(b"")
-    result = CliRunner().invoke(app, ["lab", "export-tagger", str(run / "last.pt"), str(tmp_path / "some.onnx")])
+    result = CliRunner().invoke(app, ["lab", "export-tagger", str(run), str(tmp_path / "some.onnx")])
     assert result.exit_code == 0, result.output
     named = json.loads(meta.read_text(encoding="utf-8"))
     assert named["tagger"]["file"] == "object-tagger.onnx"
     assert (named["thresholds"], named["scores"]) == ({}, {})
 
-    network, saved = load_tagger(run / "last.pt")
-    assert saved["settings"]["scenes"]["folds"] == (1,)
-    levels = np.random.default_rng(0).normal(size=(TAGGER_HOPS, BEAM_BANDS)).astype(np.float32)
-    with torch.no_grad():
-        expected = torch.softmax(network(torch.from_numpy(levels)[None, None]), dim=1)[0].numpy()
+    rng, levels, said = np.random.default_rng(0), {}, torch.zeros(1, len(SOUNDS))
+    for name, ear in EARS.items():
+        network, saved = load_tagger(run / f"{name}.pt")
+        assert saved["settings"]["scenes"]["folds"] == (1,)
+        levels[name] = rng.normal(size=(ear.hops, ear.bands)).astype(np.float32)
+        with torch.no_grad():
+            told = torch.log_softmax(network(torch.from_numpy(levels[name])[None, None]), dim=1)
+        said = said + EAR_WEIGHTS[name] * told
+    expected = torch.softmax(said, dim=1)[0].numpy()
     tagger = TaggerNetwork.load(tmp_path / "object-tagger.onnx", CLASSES)
     np.testing.assert_allclose(
         tagger.probabilities(levels), expected[[SOUNDS.index(label) for label in CLASSES]], atol=1e-5
@@ -107,9 +125,30 @@ def test_what_is_trained_by_command_is_exported_named_and_heard(tmp_path: Path) 
 
 
 def test_the_file_says_where_it_comes_from(tmp_path: Path) -> None:
-    checkpoint = train_tagger(_SCENES, tmp_path, steps=1, log=lambda _: None)
-    reference = export_tagger(checkpoint, tmp_path / "tagger.onnx")
+    for ear in EARS:
+        train_tagger(_SCENES, tmp_path, ear, steps=1, log=lambda _: None)
+    reference = export_tagger(tmp_path, tmp_path / "tagger.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / reference.file), providers=["CPUExecutionProvider"])
     told = session.get_modelmeta().custom_metadata_map
     assert json.loads(told["sounds"]) == list(SOUNDS)
-    assert {"commit", "settings", "step", "hours", "notice"} == set(json.loads(told["training"]))
+    training = json.loads(told["training"])
+    assert {"notice", *EARS} == set(training)
+    assert all({"commit", "settings", "step", "hours"} == set(training[ear]) for ear in EARS)
+
+
+def test_an_ear_that_is_missing_or_another_s_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"middle\.pt: no such checkpoint"):
+        export_tagger(tmp_path, tmp_path / "tagger.onnx")
+    for ear in ("middle", "long"):
+        train_tagger(_SCENES, tmp_path, ear, steps=1, log=lambda _: None)
+    shutil.copy(tmp_path / "long.pt", tmp_path / "short.pt")
+    with pytest.raises(ModelError, match=r"short\.pt: a network for the ear 'long'"):
+        export_tagger(tmp_path, tmp_path / "tagger.onnx")
+    result = CliRunner().invoke(app, ["lab", "train-tagger", "run", "nose", "--experiment", "small-judged"])
+    assert result.exit_code != 0
+
+
+@ears
+def test_a_network_fits_its_ear(name: str) -> None:
+    ear, network = EARS[name], TaggerCnn(NETWORKS[name])
+    assert network(torch.zeros(2, 1, ear.hops, ear.bands)).shape == (2, len(SOUNDS))

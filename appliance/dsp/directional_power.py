@@ -28,10 +28,13 @@ _UNKNOWN_ELEVATIONS_DEG = (0.0, 25.0, 45.0)
 _RIDGE = 1e-6
 
 
-def coherence(positions_m: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Γ (bins, mics, mics) of a field from all around, between microphones at (mics, 3)."""
+_STFT_HZ = bin_frequencies_hz()
+
+
+def coherence(positions_m: npt.NDArray[np.float64], hz: npt.NDArray[np.float64] = _STFT_HZ) -> npt.NDArray[np.float64]:
+    """Γ (bins, mics, mics) of a field from all around, between microphones at (mics, 3); bins as in `steering`."""
     distance_m = np.linalg.norm(positions_m[:, None] - positions_m[None], axis=2)
-    wavenumber = 2.0 * np.pi * bin_frequencies_hz() / SPEED_OF_SOUND_M_S
+    wavenumber = 2.0 * np.pi * hz / SPEED_OF_SOUND_M_S
     isotropic: npt.NDArray[np.float64] = np.sinc(wavenumber[:, None, None] * distance_m / np.pi)
     return isotropic
 
@@ -61,15 +64,17 @@ class Aim:
 
 
 class DirectionalPower:
-    """The forms of one array in the first so many bins.
+    """The forms of one array at frequencies (bins,) in Hz; bins at the same frequency share one.
 
     A direction costs some products with the microphones' signals, which are weighted once.
     """
 
-    def __init__(self, geometry: ArrayGeometry, bins: int) -> None:
+    def __init__(self, geometry: ArrayGeometry, hz: npt.NDArray[np.float64]) -> None:
         self._positions_m, self._planar = geometry.positions_m, geometry.is_planar
-        isotropic, unit = coherence(geometry.positions_m)[:bins], np.eye(geometry.mics)
-        low = np.maximum(1.0, (_WINDY_HZ / np.maximum(bin_frequencies_hz()[:bins], 1.0)) ** 2)
+        hz, self._of_bin = np.unique(hz, return_inverse=True)
+        self._hz = hz
+        isotropic, unit = coherence(geometry.positions_m, hz), np.eye(geometry.mics)
+        low = np.maximum(1.0, (_WINDY_HZ / np.maximum(hz, 1.0)) ** 2)
         loading = np.minimum(_LOADING * low, _MOST_LOADING)
         inverse = np.linalg.inv(isotropic + loading[:, None, None] * unit)
         diffuse, white = inverse @ isotropic @ inverse, inverse @ inverse
@@ -82,28 +87,30 @@ class DirectionalPower:
 
     def weighted(self, spectra: Complex64Array) -> Weighted:
         """Of microphone spectra (hops, mics, bins)."""
-        signals = np.matmul(spectra.transpose(2, 0, 1), self._inverse)
-        diffuse = (np.matmul(signals, self._isotropic) * signals.conj()).real.sum(axis=2)
+        signals = np.matmul(spectra.transpose(2, 0, 1), self._inverse[self._of_bin])
+        diffuse = (np.matmul(signals, self._isotropic[self._of_bin]) * signals.conj()).real.sum(axis=2)
         return Weighted(signals, diffuse, (signals.real**2 + signals.imag**2).sum(axis=2))
 
     def aim(self, azimuth_deg: float, elevation_deg: float) -> Aim:
         """Towards a direction; a planar array's elevation is not asked."""
         elevations_deg = _UNKNOWN_ELEVATIONS_DEG if self._planar else (elevation_deg,)
         directions = np.stack([unit_vector(azimuth_deg, each) for each in elevations_deg])
-        waves = steering(self._positions_m, directions)[: len(self._inverse)] / np.float32(len(directions) ** 0.5)
+        waves = steering(self._positions_m, directions, self._hz) / np.float32(len(directions) ** 0.5)
         beams = self._inverse @ waves
         diffuse = (waves.conj() * (self._diffuse @ waves)).real.sum(axis=(1, 2))
         white = (np.abs(beams) ** 2).sum(axis=(1, 2))
         alpha, beta = (self._shares @ np.stack([diffuse, white], axis=1)[..., None])[..., 0].T
         own = (np.abs(waves.conj().transpose(0, 2, 1) @ beams) ** 2).sum(axis=(1, 2)) - alpha * diffuse - beta * white
         conjugate = (waves.conj() / np.sqrt(own)[:, None, None]).astype(np.complex64)
-        return Aim(conjugate, (alpha / own).astype(np.float32), (beta / own).astype(np.float32))
+        at = self._of_bin
+        return Aim(conjugate[at], (alpha / own).astype(np.float32)[at], (beta / own).astype(np.float32)[at])
 
     def form(self, aim: Aim) -> Complex64Array:
         """Q (bins, mics, mics) itself."""
-        beams = self._inverse @ aim.beams.conj()
+        at = self._of_bin
+        beams = self._inverse[at] @ aim.beams.conj()
         form = beams @ beams.conj().transpose(0, 2, 1)
-        form -= aim.diffuse[:, None, None] * self._diffuse + aim.white[:, None, None] * self._white
+        form -= aim.diffuse[:, None, None] * self._diffuse[at] + aim.white[:, None, None] * self._white[at]
         single: Complex64Array = form.astype(np.complex64)
         return single
 

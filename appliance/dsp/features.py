@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 from appliance.dsp.foa import FoaEncoder
 from appliance.dsp.harmonics import Harmonicity
-from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, StreamingStft, bin_frequencies_hz
+from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Hops, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Complex64Array, FeatureFrame, Float32Array
 
@@ -119,7 +119,7 @@ class FeatureExtractor:
     def __init__(self, geometry: ArrayGeometry) -> None:
         self.encoder = FoaEncoder(geometry)
         self._validity = band_validity(self.encoder)
-        self._stft = StreamingStft(geometry.mics)
+        self._stft, self._hops = StreamingStft(geometry.mics), Hops()
         self._slow_level = SlowLevel()
         self._harmonicity = Harmonicity(BANDS)
         self.reset()
@@ -129,22 +129,24 @@ class FeatureExtractor:
         self._stft.reset()
         self._slow_level.reset()
         self._harmonicity.reset()
+        self._hops.reset()
         self._samples = 0
         self._frames = 0
 
     def push(self, block: AudioBlock) -> list[FeatureFrame]:
-        """The hops that the block completes, each with its features, spectrum and UTC of its end."""
+        """The hops that the block completes, each with its features, samples and UTC of its end."""
         first_sample = self._samples
         self._samples += block.samples.shape[1]
         spectrum = self._stft.push(block.samples)
+        hops = self._hops.push(block.samples)
         if len(spectrum) == 0:
             return []
         foa = self.encoder.encode(spectrum)
         values = band_features(foa, self._validity, self._slow_level, self._harmonicity)
         frames = []
-        for hop_values, hop_spectrum in zip(values, spectrum, strict=True):
+        for hop_values, hop_samples in zip(values, hops, strict=True):
             self._frames += 1
             end_in_block = self._frames * HOP_SAMPLES - first_sample
             utc_ns = block.utc_ns + end_in_block * 1_000_000_000 // SAMPLE_RATE_HZ
-            frames.append(FeatureFrame(hop_values, hop_spectrum, self._frames - 1, utc_ns))
+            frames.append(FeatureFrame(hop_values, hop_samples, self._frames - 1, utc_ns))
         return frames

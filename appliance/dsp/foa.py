@@ -25,13 +25,22 @@ def fibonacci_sphere(directions: int) -> npt.NDArray[np.float64]:
     return np.stack([ring * np.cos(azimuth), ring * np.sin(azimuth), z], axis=1)
 
 
-def steering(positions_m: npt.NDArray[np.float64], directions: npt.NDArray[np.float64]) -> Complex64Array:
+_STFT_HZ = bin_frequencies_hz()
+
+
+def steering(
+    positions_m: npt.NDArray[np.float64],
+    directions: npt.NDArray[np.float64],
+    hz: npt.NDArray[np.float64] = _STFT_HZ,
+) -> Complex64Array:
     """Free-field response (bins, mics, directions) of microphones at (mics, 3) to plane waves from (directions, 3).
+
+    At frequencies (bins,), those of the standard transform unless others are given.
 
     A microphone nearer to the source hears it earlier, hence the positive phase.
     """
     delay_s = positions_m @ directions.T / SPEED_OF_SOUND_M_S
-    response: Complex64Array = np.exp(2j * np.pi * bin_frequencies_hz()[:, None, None] * delay_s).astype(np.complex64)
+    response: Complex64Array = np.exp(2j * np.pi * hz[:, None, None] * delay_s).astype(np.complex64)
     return response
 
 

@@ -1,88 +1,148 @@
-"""What would have been heard lately from any direction: levels in fine bands, listened to after the fact.
+"""What is heard from any direction: levels in bands, as several ears hear them, pointed after the fact.
 
 A beam is the power that comes from there by `dsp.directional_power`, summed over each band. Without ambience and wind what is
 left of them scatters about zero; below a share of all that the microphones hear, a beam says nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from appliance.dsp.directional_power import DirectionalPower, Weighted, power_towards
 from appliance.dsp.features import band_sum
-from appliance.dsp.stft import bin_frequencies_hz
+from appliance.dsp.stft import STANDARD, Resolution, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
-from appliance.types import FeatureFrame, Float32Array
+from appliance.types import Float32Array
 
-_FIRST_BIN, _FIRST_WIDE_BIN, _END_BIN = 3, 45, 487
-_WIDE_BANDS = 46
-BEAM_BAND_EDGES = np.concatenate(
-    [
-        np.arange(_FIRST_BIN, _FIRST_WIDE_BIN),
-        np.round(np.geomspace(_FIRST_WIDE_BIN, _END_BIN, _WIDE_BANDS + 1)).astype(np.int64),
-    ]
-)
-"""(bands + 1,) first bin of each band: single bins up to 690 Hz, then a twentieth wider each, up to 7.6 kHz."""
-BEAM_BANDS = len(BEAM_BAND_EDGES) - 1
-BEAM_BAND_BINS = np.diff(BEAM_BAND_EDGES).astype(np.float32)
-"""(bands,) bins in each."""
 LEVEL_RANGE = 4.0
 FLOOR_BELOW_PEAK = 1e-10
 LEAST_OF_ALL = 0.03
 """As much of all power comes from any direction at least."""
 _AIMS_KEPT = 32
+_COARSE_HZ, _COARSE = 3.90625, 1.0 / 60.0
 
 
-def beam_band_frequencies_hz() -> Float32Array:
-    """(bands,) centre frequency of each band in Hz."""
-    sums = np.add.reduceat(bin_frequencies_hz()[: BEAM_BAND_EDGES[-1]], BEAM_BAND_EDGES[:-1])
-    return (sums / BEAM_BAND_BINS).astype(np.float32)
+@dataclass(frozen=True, slots=True, eq=False)
+class Ear:
+    """One way to hear a beam: by which transform, in which bands, how much at once."""
+
+    resolution: Resolution
+    edges: npt.NDArray[np.int64]
+    """(bands + 1,) first bin of each band, and the one after the last."""
+    hops: int
+    """So many are heard at once."""
+
+    @property
+    def bands(self) -> int:
+        """How many."""
+        return len(self.edges) - 1
+
+    @property
+    def bins_in_band(self) -> Float32Array:
+        """(bands,) how many bins each holds."""
+        return np.diff(self.edges).astype(np.float32)
+
+    def bin_frequencies_hz(self) -> npt.NDArray[np.float64]:
+        """(bins,) of all bins up to the last that is heard."""
+        return bin_frequencies_hz(self.resolution)[: self.edges[-1]]
+
+    def band_frequencies_hz(self) -> Float32Array:
+        """(bands,) centre frequency of each band in Hz."""
+        return self.band_sum(self.bin_frequencies_hz().astype(np.float32)) / self.bins_in_band
+
+    def band_sum(self, values: Float32Array) -> Float32Array:
+        """(..., bins) → (..., bands): sum over the bins of each band."""
+        return band_sum(values, self.edges)
+
+    def hops_in(self, seconds: float) -> int:
+        """Number of hops that are so long, to the nearest."""
+        return round(seconds / self.resolution.hop_s)
+
+    def relative_levels(self, powers: Float32Array) -> Float32Array:
+        """Band powers (..., hops, bands) → log10 of the mean per bin, relative to the mean over all, in bels within ±4."""
+        mean = powers / self.bins_in_band
+        peak = mean.max(axis=(-2, -1), keepdims=True)
+        levels = np.log10(np.maximum(mean, FLOOR_BELOW_PEAK * peak) + np.float32(1e-20))
+        levels = levels - levels.mean(axis=(-2, -1), keepdims=True)
+        clipped: Float32Array = np.clip(levels, -LEVEL_RANGE, LEVEL_RANGE).astype(np.float32)
+        return clipped
 
 
-def beam_band_sum(values: Float32Array) -> Float32Array:
-    """(..., bins) → (..., bands): sum over the bins of each band."""
-    return band_sum(values, BEAM_BAND_EDGES)
+def _edges(single: range, last: int, wide: int) -> npt.NDArray[np.int64]:
+    """Single bins, then so many bands, each wider than the one before by the same factor."""
+    return np.concatenate([single, np.round(np.geomspace(single.stop, last, wide + 1)).astype(np.int64)])
 
 
-def relative_levels(powers: Float32Array) -> Float32Array:
-    """Band powers (..., hops, bands) → log10 of the mean per bin, relative to the mean over all, in bels within ±4."""
-    mean = powers / BEAM_BAND_BINS
-    peak = mean.max(axis=(-2, -1), keepdims=True)
-    levels = np.log10(np.maximum(mean, FLOOR_BELOW_PEAK * peak) + np.float32(1e-20))
-    levels = levels - levels.mean(axis=(-2, -1), keepdims=True)
-    clipped: Float32Array = np.clip(levels, -LEVEL_RANGE, LEVEL_RANGE).astype(np.float32)
-    return clipped
+EARS: Mapping[str, Ear] = {
+    # Bins of 15.6 Hz up to 690 Hz, then bands a twentieth wider each, up to 7.6 kHz.
+    "middle": Ear(STANDARD, _edges(range(3, 45), 487, 46), 128),
+    # Bins of 3.9 Hz from 39 Hz to 2 kHz: rotors and engines are lines there, and a faint line stands out of noise.
+    "long": Ear(Resolution(4096, 1600), np.arange(10, 523), 26),
+    # 16 ms every 5 ms in wide bands: blows, blades that slap, the beginnings of things.
+    "short": Ear(Resolution(256, 80), _edges(range(1, 9), 122, 17), 512),
+}
+"""All hear 2.6 s at once. No window can be short and fine in frequency; what one smears, another one hears."""
 
 
 class BeamHistory:
-    """What an array heard last, for beams to any direction: the hops of the last push and so many before them."""
+    """What an array heard last, for beams to any direction: what came last and so much before it."""
 
-    def __init__(self, geometry: ArrayGeometry, before: int) -> None:
-        self._power, self._before = DirectionalPower(geometry, _END_BIN), before
+    def __init__(self, geometry: ArrayGeometry, before_s: float) -> None:
+        self._ears = {name: _EarHistory(ear, geometry, before_s) for name, ear in EARS.items()}
+
+    def reset(self) -> None:
+        """Forget what was heard, after a gap in the audio."""
+        for ear in self._ears.values():
+            ear.reset()
+
+    def push(self, samples: Float32Array) -> None:
+        """Hear microphone samples (mics, n): a label frame or several."""
+        for ear in self._ears.values():
+            ear.push(samples)
+
+    def powers(self, azimuth_deg: float, elevation_deg: float, *, before: bool = False) -> dict[str, Float32Array]:
+        """By ear the power (hops, bands) from a direction in what came last, and `before` that as far as it is kept."""
+        return {name: ear.powers(azimuth_deg, elevation_deg, before=before) for name, ear in self._ears.items()}
+
+
+def _coarse(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Frequencies rounded to 4 Hz or a sixtieth, whichever is more: within that a form hardly differs, and an aim costs less."""
+    low = _COARSE_HZ * np.round(hz / _COARSE_HZ)
+    high = np.exp(np.round(np.log(np.maximum(hz, _COARSE_HZ)) / _COARSE) * _COARSE)
+    return np.where(hz < _COARSE_HZ / _COARSE, low, high)
+
+
+class _EarHistory:
+    """What one ear heard last."""
+
+    def __init__(self, ear: Ear, geometry: ArrayGeometry, before_s: float) -> None:
+        self._ear, self._before = ear, ear.hops_in(before_s)
+        self._stft = StreamingStft(geometry.mics, ear.resolution)
+        self._power = DirectionalPower(geometry, _coarse(ear.bin_frequencies_hz()))
         # An aim costs more than listening with it, and a track is mostly where it was: whole degrees are kept.
         self._aim = lru_cache(_AIMS_KEPT)(self._power.aim)
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was heard, after a gap in the audio."""
+        self._stft.reset()
         self._pushes: list[tuple[Weighted, Float32Array]] = []
 
-    def push(self, frames: Sequence[FeatureFrame]) -> None:
-        """Hear these hops."""
-        spectra = np.stack([frame.spectrum[:, :_END_BIN] for frame in frames])
-        everything = beam_band_sum((spectra.real**2 + spectra.imag**2).mean(axis=1))
+    def push(self, samples: Float32Array) -> None:
+        spectra = self._stft.push(samples)[..., : self._ear.edges[-1]]
+        everything = self._ear.band_sum((spectra.real**2 + spectra.imag**2).mean(axis=1))
         self._pushes.append((self._power.weighted(spectra), everything))
         while len(self._pushes) > 1 and sum(len(each) for _, each in self._pushes[1:-1]) >= self._before:
             del self._pushes[0]
 
-    def powers(self, azimuth_deg: float, elevation_deg: float, before: int = 0) -> Float32Array:
-        """(hops, bands) power from a direction in the hops of the last push, and in so many before them if there are as many."""
+    def powers(self, azimuth_deg: float, elevation_deg: float, *, before: bool) -> Float32Array:
         aim = self._aim(round(azimuth_deg), round(elevation_deg))
-        wanted = before + len(self._pushes[-1][1])
+        wanted = len(self._pushes[-1][1]) + (self._before if before else 0)
         parts: list[Float32Array] = []
         for heard, everything in reversed(self._pushes):
-            parts.append(np.maximum(beam_band_sum(power_towards(aim, heard)), LEAST_OF_ALL * everything))
+            parts.append(np.maximum(self._ear.band_sum(power_towards(aim, heard)), LEAST_OF_ALL * everything))
             if sum(map(len, parts)) >= wanted:
                 break
         return np.concatenate(parts[::-1])[-wanted:]

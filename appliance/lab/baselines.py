@@ -18,12 +18,14 @@ import numpy.typing as npt
 from scipy.ndimage import median_filter
 
 from appliance.dsp.srp import SrpPhat
-from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, StreamingStft, bin_frequencies_hz
+from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, Hops, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Complex64Array, Direction, FeatureFrame, Float32Array, SceneFrame, SceneObject
 
 Floats = npt.NDArray[np.float64]
 
+_NO_FEATURES = np.zeros((0, 0), np.float32)
+_LABEL_SAMPLES = HOPS_PER_LABEL * HOP_SAMPLES
 _AVERAGING_FRAMES = 25.0
 _SIGMA_DEG = 5.0
 
@@ -133,31 +135,28 @@ DETECTORS: dict[str, type[SrpEnergy] | type[HarmonicComb]] = {"srp-energy": SrpE
 
 
 class _RawFrames:
-    """Front end of the baselines: `values` is the hop's mean over microphones (1, 320), `spectrum` (mics, bins)."""
+    """Front end of the baselines: hops of samples, and no features."""
 
-    def __init__(self, mics: int) -> None:
-        self._stft = StreamingStft(mics)
-        self._mics = mics
+    def __init__(self) -> None:
+        self._hops = Hops()
         self.reset()
 
     def reset(self) -> None:
         """Forget what was heard."""
-        self._stft.reset()
-        self._pending = np.zeros(0, np.float32)
+        self._hops.reset()
+        self._samples = 0
         self._frames = 0
 
     def push(self, block: AudioBlock) -> list[FeatureFrame]:
         """The hops that the block completes."""
-        lead = len(self._pending)
-        wave = np.concatenate([self._pending, block.samples.mean(axis=0, dtype=np.float32)])
-        spectra = self._stft.push(block.samples)
-        self._pending = wave[len(spectra) * HOP_SAMPLES :]
+        first_sample = self._samples
+        self._samples += block.samples.shape[1]
         frames = []
-        for hop, spectrum in enumerate(spectra):
-            end = (hop + 1) * HOP_SAMPLES
-            utc_ns = block.utc_ns + (end - lead) * 1_000_000_000 // SAMPLE_RATE_HZ
-            frames.append(FeatureFrame(wave[None, end - HOP_SAMPLES : end], spectrum, self._frames, utc_ns))
+        for hop in self._hops.push(block.samples):
             self._frames += 1
+            end_in_block = self._frames * HOP_SAMPLES - first_sample
+            utc_ns = block.utc_ns + end_in_block * 1_000_000_000 // SAMPLE_RATE_HZ
+            frames.append(FeatureFrame(_NO_FEATURES, hop, self._frames - 1, utc_ns))
         return frames
 
 
@@ -175,11 +174,13 @@ class _BaselineModel:
     def reset(self) -> None:
         """Forget what was heard."""
         self._detector = self._new(self._geometry)
+        self._stft = StreamingStft(self._geometry.mics)
         self._frames = 0
 
     def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
         """Hear one label frame."""
-        score, direction = self._detector.hear(*_joined(frames))
+        samples = np.concatenate([frame.samples for frame in frames], axis=1)
+        score, direction = self._detector.hear(samples.mean(axis=0), self._stft.push(samples))
         activity = 1.0 / (1.0 + math.exp(-(score - self._threshold) / self._detector.score_scale))
         self._frames += 1
         drone = SceneObject(0, activity, np.ones(1, np.float32), direction, _SIGMA_DEG)
@@ -197,18 +198,11 @@ class BaselineSystem:
 
     def stages(self, geometry: ArrayGeometry) -> tuple[_RawFrames, _BaselineModel]:
         """As `hear.System` says."""
-        return _RawFrames(geometry.mics), _BaselineModel(DETECTORS[self.name], geometry, self.threshold)
+        return _RawFrames(), _BaselineModel(DETECTORS[self.name], geometry, self.threshold)
 
     def scores(self, samples: Float32Array, geometry: ArrayGeometry) -> Floats:
         """(label frames,) the detector's score of samples (mics, n), no threshold applied."""
-        detector = DETECTORS[self.name](geometry)
-        block = AudioBlock(samples, SAMPLE_RATE_HZ, 0, 0)
-        frames = _RawFrames(geometry.mics).push(block)
-        labels = [frames[at : at + HOPS_PER_LABEL] for at in range(0, len(frames), HOPS_PER_LABEL)]
-        return np.array([detector.hear(*_joined(label))[0] for label in labels if len(label) == HOPS_PER_LABEL])
-
-
-def _joined(frames: Sequence[FeatureFrame]) -> tuple[Float32Array, Complex64Array]:
-    """Hops of a label frame: waves (samples,) and spectra (hops, mics, bins)."""
-    waves = np.concatenate([frame.values[0] for frame in frames])
-    return waves, np.stack([frame.spectrum for frame in frames])
+        detector, heard = DETECTORS[self.name](geometry), StreamingStft(geometry.mics)
+        labels = [samples[:, at : at + _LABEL_SAMPLES] for at in range(0, samples.shape[1], _LABEL_SAMPLES)]
+        whole = [label for label in labels if label.shape[1] == _LABEL_SAMPLES]
+        return np.array([detector.hear(label.mean(axis=0), heard.push(label))[0] for label in whole])

@@ -15,8 +15,8 @@ from torch import Tensor
 from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.directional_power import DirectionalPower, coherence
 from appliance.dsp.foa import steering
-from appliance.dsp.steered import BEAM_BAND_BINS, BEAM_BAND_EDGES, LEAST_OF_ALL, beam_band_sum
-from appliance.dsp.stft import HOP_SAMPLES, WINDOW_SAMPLES, stft
+from appliance.dsp.steered import LEAST_OF_ALL, Ear
+from appliance.dsp.stft import SAMPLE_RATE_HZ, stft
 from appliance.lab.fields import EncodedArray, draw_array
 from appliance.lab.scene_dice import Dice
 from appliance.types import Complex64Array
@@ -25,10 +25,9 @@ _BEAMS_OF_EACH = 24
 _LEAST_APART_DEG = 25.0
 _OFF_DEG = (1.0, 8.0)
 """A track points beside its source, by a normal error of so many degrees on each axis."""
-_WHITE_HOPS = 6000
+_WHITE_S = 120.0
 _OTHERS = 5
 """White noises of which a beam takes the mean away from its own: microphones less one, more or less."""
-_END_BIN = int(BEAM_BAND_EDGES[-1])
 
 _Floats = npt.NDArray[np.float32]
 
@@ -68,12 +67,12 @@ class Responses:
 class BeamResponses:
     """Beams of many arrays with small faults: towards a source more or less, with another sound elsewhere."""
 
-    def __init__(self, rng: np.random.Generator, arrays: int, device: torch.device) -> None:
-        parts = [_responses(each, draw_array(each)) for each in rng.spawn(arrays)]
+    def __init__(self, rng: np.random.Generator, ear: Ear, arrays: int, device: torch.device) -> None:
+        parts = [_responses(each, draw_array(each), ear) for each in rng.spawn(arrays)]
         self._responses = Responses(
             *(torch.from_numpy(np.concatenate(each)).to(device) for each in zip(*parts, strict=True))
         )
-        self._textures = tuple(torch.from_numpy(each).to(device) for each in _white_textures(rng))
+        self._textures = tuple(torch.from_numpy(each).to(device) for each in _white_textures(rng, ear))
         self._device = device
 
     def white(self, dice: Dice, n: int, hops: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,7 +80,7 @@ class BeamResponses:
 
         The last two have the mean 0 and the variance of a band's mean over bins of variance 1.
         """
-        start = dice.integers(0, _WHITE_HOPS - hops, n)
+        start = dice.integers(0, len(self._textures[0]) - hops, n)
         stretch = start[:, None] + torch.arange(hops, device=self._device)
         power, alone, beside = (texture[stretch] for texture in self._textures)
         return power, alone, beside
@@ -101,20 +100,19 @@ class BeamResponses:
         return torch.maximum(beam, LEAST_OF_ALL * (source + other + (ambience + wind) * power))
 
 
-def _responses(rng: np.random.Generator, array: EncodedArray) -> list[_Floats]:
+def _responses(rng: np.random.Generator, array: EncodedArray, ear: Ear) -> list[_Floats]:
     """As the fields of `Responses`, for some beams of an array."""
-    forms = DirectionalPower(array.geometry, _END_BIN)
-    gain = array.gain[:_END_BIN].astype(np.complex64)
-    ambience = (gain[:, :, None] * coherence(array.true_positions_m)[:_END_BIN] * gain.conj()[:, None]).astype(
-        np.complex64
-    )
+    hz = ear.bin_frequencies_hz()
+    forms, gain = DirectionalPower(array.geometry, hz), array.gain(hz)
+    isotropic = coherence(array.true_positions_m, hz)
+    ambience = (gain[:, :, None] * isotropic * gain.conj()[:, None]).astype(np.complex64)
     wind = np.abs(gain) ** 2
     told = []
     for _ in range(_BEAMS_OF_EACH):
         source, other, beam = _directions(rng)
         form = forms.form(forms.aim(*azimuth_elevation_deg(beam)))
-        waves = steering(array.true_positions_m, np.stack([source, other]))[:_END_BIN] * gain[:, :, None]
-        told.append([_band_mean(values) for values in _moments(form, waves, ambience, wind)])
+        waves = steering(array.true_positions_m, np.stack([source, other]), hz) * gain[:, :, None]
+        told.append([_band_mean(values, ear) for values in _moments(form, waves, ambience, wind)])
     return [np.stack(each) for each in zip(*told, strict=True)]
 
 
@@ -155,16 +153,17 @@ def _directions(rng: np.random.Generator) -> tuple[npt.NDArray[np.float64], ...]
     return source, other, beam / np.linalg.norm(beam)
 
 
-def _white_textures(rng: np.random.Generator) -> tuple[_Floats, _Floats, _Floats]:
+def _white_textures(rng: np.random.Generator, ear: Ear) -> tuple[_Floats, _Floats, _Floats]:
     """(hops, bands) of real white noise, whose neighbouring hops and bins are as alike as they are in the field."""
-    white = rng.standard_normal((_OTHERS + 2, _WHITE_HOPS * HOP_SAMPLES + WINDOW_SAMPLES), dtype=np.float32)
-    spectra = stft(white)[-_WHITE_HOPS:, :, :_END_BIN]
+    white = rng.standard_normal((_OTHERS + 2, round(_WHITE_S * SAMPLE_RATE_HZ)), dtype=np.float32)
+    spectra = stft(white, ear.resolution)[ear.hops_in(0.5) :, :, : ear.edges[-1]]
     spectra /= np.sqrt(np.mean(np.abs(spectra) ** 2))
     powers = np.abs(spectra) ** 2
     alone = (powers[:, 0] - powers[:, 1 : _OTHERS + 1].mean(axis=1)) / math.sqrt(1.0 + 1.0 / _OTHERS)
-    return _band_mean(powers[:, 0]), _band_mean(alone), _band_mean(math.sqrt(2.0) * spectra[:, -1].real)
+    beside = math.sqrt(2.0) * spectra[:, -1].real
+    return _band_mean(powers[:, 0], ear), _band_mean(alone, ear), _band_mean(beside, ear)
 
 
-def _band_mean(values: npt.NDArray[np.floating]) -> _Floats:
+def _band_mean(values: npt.NDArray[np.floating], ear: Ear) -> _Floats:
     """(..., bins) → (..., bands)."""
-    return beam_band_sum(values.astype(np.float32)) / BEAM_BAND_BINS
+    return ear.band_sum(values.astype(np.float32)) / ear.bins_in_band

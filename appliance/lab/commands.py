@@ -315,6 +315,7 @@ def train_full(
 @app.command()
 def train_tagger(
     folder: Annotated[Path, typer.Argument(help="Where checkpoints go; an interrupted run goes on from there.")],
+    ear: Annotated[str, typer.Argument(help="Which of the tagger's networks: middle, long or short.")],
     experiment: Annotated[str, typer.Option(help="Whose recordings: small-judged, small-final, or a TOML file.")],
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes in all.")] = 55.0,
     steps: Annotated[int, typer.Option(min=0, help="Steps in all, instead of minutes.")] = 0,
@@ -322,14 +323,18 @@ def train_tagger(
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
     device: Annotated[str, typer.Option(help="Where it learns: cpu or cuda.")] = "cpu",
 ) -> None:
-    """Train the tagger, the second opinion on what a track sounds like: in an hour on a CPU core."""
+    """Train an ear of the tagger, the second opinion on what a track sounds like: in an hour on a CPU core."""
+    from appliance.dsp.steered import EARS
     from appliance.lab.experiment import load_experiment
     from appliance.lab.tagger_train import train_tagger as run_training
 
+    if ear not in EARS:
+        raise ConfigError(f"EAR: {ear!r} is none of the tagger's; give one of {', '.join(EARS)}")
     settings, log = load_experiment(experiment), partial(print, flush=True)
     path = run_training(
         settings.scenes,
         folder,
+        ear,
         minutes=minutes,
         steps=steps,
         start=start,
@@ -343,7 +348,9 @@ def train_tagger(
 
 @app.command()
 def export_tagger(
-    checkpoint: Annotated[Path, typer.Argument(help="A last.pt of `appliance lab train-tagger`.")],
+    run: Annotated[
+        Path, typer.Argument(help="Folder of `appliance lab train-tagger`, with a checkpoint of every ear.")
+    ],
     models: Annotated[list[str], typer.Argument(help="Names or paths of the models that it hears beside.")],
     name: Annotated[str, typer.Option(help="Of the tagger; it goes beside the first model.")] = "object-tagger",
 ) -> None:
@@ -354,7 +361,7 @@ def export_tagger(
 
     paths = [find_model(model) for model in models]
     tagger = paths[0].parent / f"{name}.onnx"
-    name_in_meta(write_tagger(checkpoint, tagger), paths)
+    name_in_meta(write_tagger(run, tagger), paths)
     print(tagger)
 
 

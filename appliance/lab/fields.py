@@ -23,7 +23,7 @@ class EncodedArray:
     """One array with its faults, seen through its encoder.
 
     `encoder` (bins, 4, mics) leads from the true microphones, gain and phase errors included, to Ambisonics; `geometry` is what
-    the unit believes, `true_positions_m` (mics, 3) where they really are, `gain` (bins, mics) what they make of a sound; `validity` (2, bands); `diffuse_root`, `incoherent_root` (bins, 4, 4) colour white noise (…, bins, 4) into an
+    the unit believes, `true_positions_m` (mics, 3) where they really are; `validity` (2, bands); `diffuse_root`, `incoherent_root` (bins, 4, 4) colour white noise (…, bins, 4) into an
     isotropic field and into noise that is independent from microphone to microphone (wind, self-noise).
     """
 
@@ -32,15 +32,21 @@ class EncodedArray:
         self.geometry, self.planar = geometry, geometry.is_planar
         self.validity = band_validity(encoder)
         positions = geometry.positions_m + rng.normal(0.0, 7e-4, geometry.positions_m.shape)
-        gain_db = rng.normal(0.0, 0.7, geometry.mics)
-        delay_s = rng.normal(0.0, 3e-6, geometry.mics)
-        gain = 10.0 ** (gain_db / 20.0) * np.exp(-2j * np.pi * bin_frequencies_hz()[:, None] * delay_s)
+        self._amplitude = 10.0 ** (rng.normal(0.0, 0.7, geometry.mics) / 20.0)
+        self._delay_s = rng.normal(0.0, 3e-6, geometry.mics)
         if geometry.mics > 4 and rng.random() < 0.05:
-            gain[:, rng.integers(geometry.mics)] = 0.0
-        self.true_positions_m, self.gain = positions, gain
+            self._amplitude[rng.integers(geometry.mics)] = 0.0
+        self.true_positions_m = positions
+        gain = self.gain(bin_frequencies_hz())
         self.encoder: Complex64Array = (encoder.matrix * gain[:, None, :]).astype(np.complex64)
         self.diffuse_root = _root(self.encoder @ coherence(positions) @ self.encoder.conj().transpose(0, 2, 1))
         self.incoherent_root = _root(self.encoder @ self.encoder.conj().transpose(0, 2, 1))
+
+    def gain(self, hz: npt.NDArray[np.float64]) -> Complex64Array:
+        """(bins, mics) what the microphones make of a sound at frequencies (bins,) in Hz."""
+        turns = np.exp(-2j * np.pi * hz[:, None] * self._delay_s)
+        gain: Complex64Array = (self._amplitude * turns).astype(np.complex64)
+        return gain
 
 
 def _root(covariance: npt.NDArray[np.complexfloating]) -> Complex64Array:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from appliance.dsp.stft import HOPS_PER_LABEL
+from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL
 from appliance.lab.network import DeepAsaEdge
 from appliance.model.scene import SceneModel
 from appliance.types import FeatureFrame
@@ -41,7 +41,7 @@ def torch_outputs(network: DeepAsaEdge, features: npt.NDArray[np.float32], chunk
 def step_graph_outputs(path: Path, features: npt.NDArray[np.float32]) -> Outputs:
     """The same from an ONNX model, step by step, through the runtime's own wrapper."""
     model = SceneModel.load(path)
-    silent = np.zeros((4, 1), np.complex64)
+    silent = np.zeros((4, HOP_SAMPLES), np.float32)
     frames = [FeatureFrame(features[:, hop], silent, hop, 0) for hop in range(features.shape[1])]
     scenes = [model.hear(frames[start : start + HOPS_PER_LABEL]) for start in range(0, len(frames), HOPS_PER_LABEL)]
     return {

@@ -14,14 +14,8 @@ from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn import functional
 
-from appliance.dsp.steered import (
-    BEAM_BAND_BINS,
-    FLOOR_BELOW_PEAK,
-    LEVEL_RANGE,
-    beam_band_frequencies_hz,
-    beam_band_sum,
-)
-from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, WINDOW_SAMPLES, stft
+from appliance.dsp.steered import FLOOR_BELOW_PEAK, LEVEL_RANGE, Ear
+from appliance.dsp.stft import SAMPLE_RATE_HZ, stft
 from appliance.lab.atmosphere import Air, absorption_db_per_m
 from appliance.lab.beam_responses import BeamResponses
 from appliance.lab.datasets.sources import load_clips, read_clip
@@ -29,9 +23,7 @@ from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS
 from appliance.lab.scene_dice import Dice
 from appliance.lab.scene_sources import SYNTHESISED, SYNTHETIC_S, clip_weights
 from appliance.lab.scenes import SceneSettings
-from appliance.lab.tagger_network import TAGGER_HOPS
 
-_HOPS = TAGGER_HOPS
 _SPEEDS_PERCENT = (100, 80, 90, 112, 125)
 """A faster copy of a rotor is another airframe, of a voice another throat. More of them helps sounds that were never learned from."""
 _SNR_DB = (-10.0, 25.0)
@@ -39,31 +31,35 @@ _OTHER_DB = (-15.0, 3.0)
 _SECOND_DB = (-15.0, 0.0)
 _TARGETS_SHARE = 0.65
 _YOUNG_SHARE = 0.6
-_LEAST_HOPS = 30
+_LEAST_S = 0.6
 """As often a track is younger than what is heard at once: its first hop, half a second before it was found, stands for what came
-before (`model.tagger`). So many hops there are at least."""
-_HOP_S = HOP_SAMPLES / SAMPLE_RATE_HZ
+before (`model.tagger`). So long it is at least."""
+_SMOOTH_S, _SMOOTH_HZ = 0.06, 12.0
+_SHORTEST_S = 0.08
 _LOUD = 0.9
 """A sound is as loud as in its loudest tenth: a shot is short."""
 
 
 class BeamMaker:
-    """Makes batches of beams. `batch(key, …)` depends on settings, seed, key and device alone."""
+    """Makes batches of beams as an ear hears them. `batch(key, …)` depends on settings, ear, seed, key and device alone."""
 
-    def __init__(self, settings: SceneSettings, seed: int = 0, *, device: str = "cpu") -> None:
+    def __init__(self, settings: SceneSettings, ear: Ear, seed: int = 0, *, device: str = "cpu") -> None:
         """Which recordings, how many of them drones or synthetic: as scenes are drawn."""
-        self._settings, self.device = settings, torch.device(device)
+        self._settings, self._ear, self.device = settings, ear, torch.device(device)
         rng = np.random.default_rng([seed, 7])
-        self._bank = _BeamBank(settings, rng, self.device)
-        hz = beam_band_frequencies_hz()
-        self._hz, self._bins = self._held(hz), self._held(BEAM_BAND_BINS)
-        self._time = torch.arange(_HOPS, device=self.device)
+        self._bank = _BeamBank(settings, ear, rng, self.device)
+        hz = ear.band_frequencies_hz()
+        self._hz, self._bins = self._held(hz), self._held(ear.bins_in_band)
+        self._time = torch.arange(ear.hops, device=self.device)
+        # As the level of a field that is fed with it: what is random is put in afresh.
+        across = 2 * round(0.5 * _SMOOTH_HZ / ear.resolution.bin_hz) + 1
+        self._smooth = (2 * (ear.hops_in(_SMOOTH_S) // 2) + 1, across)
         self._in_band = self._hz > 100.0
         self._air_db_per_m = self._held(absorption_db_per_m(hz.astype(np.float64), Air()))
         points = np.log(np.geomspace(40.0, 8000.0, 8))
         hats = [np.interp(np.log(hz), points, row) for row in np.eye(8)]
         self._equaliser = self._held(np.stack(hats))
-        self._responses = BeamResponses(rng, settings.arrays, self.device)
+        self._responses = BeamResponses(rng, ear, settings.arrays, self.device)
         present = self._bank.labels
         weights = {label: (1.0 - settings.drone_share) / (len(CLASSES) - 1) for label in CLASSES}
         weights["drone"] = settings.drone_share
@@ -83,7 +79,7 @@ class BeamMaker:
 
     @torch.no_grad()
     def batch(self, key: tuple[int, ...], count: int) -> tuple[Tensor, Tensor]:
-        """Levels (count, 1, hops, bands) as `dsp.steered.relative_levels` gives them, and the index into `SOUNDS` (count,).
+        """Levels (count, 1, hops, bands) as `Ear.relative_levels` gives them, and the index into `SOUNDS` (count,).
 
         A fifth are two recordings of a class at once, half have another sound elsewhere.
         """
@@ -91,7 +87,8 @@ class BeamMaker:
         label = dice.choice(self._wanted, count)
         young = dice.uniform(count) < _YOUNG_SHARE
         always = torch.zeros(count, dtype=torch.long, device=self.device)
-        first = torch.where(young, dice.integers(0, _HOPS - _LEAST_HOPS, count), always)
+        least = self._ear.hops_in(_LEAST_S)
+        first = torch.where(young, dice.integers(0, self._ear.hops - least, count), always)
         source, late = self._sound(dice, label, first)
         second_db = dice.uniform(count, low=_SECOND_DB[0], high=_SECOND_DB[1])
         twice = _power(second_db, dice.uniform(count) < self._settings.doubled)
@@ -106,10 +103,10 @@ class BeamMaker:
         floor, wind = self._noise(dice, count)
         ambience = ambience + floor
         level = _power(-dice.uniform(count, low=_SNR_DB[0], high=_SNR_DB[1]))
-        level = level * _HOPS / ((ambience + wind) * self._in_band).sum(dim=(1, 2), keepdim=True)
+        level = level * self._ear.hops / ((ambience + wind) * self._in_band).sum(dim=(1, 2), keepdim=True)
         ambience = ambience * level + late + other_late * beside
-        # As the level of a field that is fed with it: what is random is put in afresh.
-        ambience = functional.avg_pool2d(ambience[:, None], (3, 1), 1, (1, 0), count_include_pad=False)[:, 0]
+        beyond = (self._smooth[0] // 2, self._smooth[1] // 2)
+        ambience = functional.avg_pool2d(ambience[:, None], self._smooth, 1, beyond, count_include_pad=False)[:, 0]
         beam = self._responses.beams(dice, source, other * beside, ambience, wind * level)
         kept = torch.maximum(self._time, first[:, None])
         beam = beam.gather(1, kept[..., None].expand_as(beam))
@@ -136,7 +133,7 @@ class BeamMaker:
         delay_s = dice.uniform(n, 1, low=2e-4, high=1.2e-2)
         strength = torch.where(dice.uniform(n, 1) < 0.6, dice.uniform(n, 1, low=0.1, high=0.8), 0.0)
         # Over a band as wide as the comb's teeth the ripple evens out.
-        ripple = torch.sinc(self._bins * (SAMPLE_RATE_HZ / WINDOW_SAMPLES) * delay_s)
+        ripple = torch.sinc(self._bins * self._ear.resolution.bin_hz * delay_s)
         comb = 1.0 + strength**2 + 2.0 * strength * torch.cos(2.0 * torch.pi * self._hz * delay_s) * ripple
         powers = powers * (gain * comb)[:, None]
         echoing = (dice.uniform(n) < 0.4).nonzero()[:, 0]
@@ -146,9 +143,11 @@ class BeamMaker:
 
     def _tail(self, dice: Dice, powers: Tensor) -> Tensor:
         n = len(powers)
-        keep = torch.exp(-13.8 * _HOP_S / dice.uniform(n, 1, 1, low=0.15, high=1.2))
-        ages = self._time[:, None] - self._time
-        late = torch.bmm(torch.where(ages > 0, keep ** ages.clamp(min=0), 0.0), powers)
+        keep = torch.exp(-13.8 * self._ear.resolution.hop_s / dice.uniform(n, 1, low=0.15, high=1.2))
+        late, last = torch.empty_like(powers), torch.zeros_like(powers[:, 0])
+        for hop in range(powers.shape[1]):
+            late[:, hop] = last
+            last = keep * (last + powers[:, hop])
         ratio = torch.pow(10.0, -dice.uniform(n, 1, 1, high=18.0) / 10.0)
         return ratio * late * powers.sum(dim=(1, 2), keepdim=True) / (late.sum(dim=(1, 2), keepdim=True) + 1e-9)
 
@@ -158,10 +157,11 @@ class BeamMaker:
         Of a bed whose power is 1.
         """
         colour = torch.pow(100.0 / self._hz.clamp(min=60.0), 2.0 * dice.uniform(n, 1))
-        floor = self._responses.white(dice, n, _HOPS)[0] * (colour * self._bins)[:, None]
+        floor = self._responses.white(dice, n, self._ear.hops)[0] * (colour * self._bins)[:, None]
         slope = 2.0 * dice.uniform(n, 1, low=0.8, high=1.8)
         turbulence = torch.pow(1.0 + self._hz / dice.uniform(n, 1, low=15.0, high=80.0), -slope) * self._bins
-        gusts = torch.exp(0.7 * functional.interpolate(dice.normal(n, 1, 8), _HOPS, mode="linear"))[:, 0, :, None]
+        swell = functional.interpolate(dice.normal(n, 1, 8), self._ear.hops, mode="linear")[:, 0, :, None]
+        gusts = torch.exp(0.7 * swell)
         wind = turbulence[:, None] * gusts
         hiss = self._bins.expand_as(wind)
         floor, wind, hiss = (noise / noise.sum(dim=(1, 2), keepdim=True) for noise in (floor, wind, hiss))
@@ -173,20 +173,23 @@ class BeamMaker:
 class _BeamBank:
     """Band powers of all recordings of some folds, at each of some speeds, and what is drawn from them."""
 
-    def __init__(self, settings: SceneSettings, rng: np.random.Generator, device: torch.device) -> None:
+    def __init__(self, settings: SceneSettings, ear: Ear, rng: np.random.Generator, device: torch.device) -> None:
+        self._ear = ear
         clips = [c for c in load_clips(settings.sources, settings.folds) if not c.group.startswith(settings.without)]
         weights = clip_weights(clips)
         made = {"drone": settings.synthetic_drones}
         made |= dict.fromkeys(("vehicle_engine", "machine_hum"), settings.synthetic_machines)
         entries: dict[int, list[tuple[float, npt.NDArray[np.float32]]]] = {}
         for clip in clips:
-            own = [powers for powers in _at_speeds(read_clip(clip)) if len(powers) > 4]
+            # A short sound leaves the window some time after it is over; others go round in a loop.
+            after = ear.resolution.context_samples if clip.label in SHORT_CLASSES else 0
+            own = [beam_band_power(np.pad(wave, (0, after)), ear) for wave in _at_speeds(read_clip(clip))]
             share = weights[clip.label, clip.group] * (1.0 - made.get(clip.label, 0.0)) / max(len(own), 1)
             entries.setdefault(SOUNDS.index(clip.label), []).extend((share, powers) for powers in own)
         for label, share in made.items():
             count = settings.synthetic_count if share else 0
             for each in rng.spawn(count):
-                powers = beam_band_power(SYNTHESISED[label](each, SYNTHETIC_S))
+                powers = beam_band_power(SYNTHESISED[label](each, SYNTHETIC_S), ear)
                 entries.setdefault(SOUNDS.index(label), []).append((share / count, powers))
         self.labels = tuple(SOUNDS[number] for number in sorted(entries))
         # Entries of label k fill the interval (k, k + 1]: one search draws label and entry.
@@ -209,35 +212,35 @@ class _BeamBank:
 
         What does not sound throughout begins in hop `first` (n,) or later.
         """
-        n, time = len(labels), torch.arange(_HOPS, device=labels.device)
+        n, hops, hop_s = len(labels), self._ear.hops, self._ear.resolution.hop_s
+        time = torch.arange(hops, device=labels.device)
         entry = torch.searchsorted(self._edges, labels + dice.uniform(n).double()).minimum(self._last[labels])
         length, short = self._lengths[entry, None], self._short[labels, None]
         looped = (time + (dice.uniform(n, 1) * length).long()) % length
-        left = _HOPS - first[:, None]
+        left = hops - first[:, None]
         once = time - first[:, None] - (dice.uniform(n, 1, high=0.95) * left).long()
-        again = once - length - dice.integers(3, 78, n, 1)
+        again = once - length - (dice.uniform(n, 1, low=0.06, high=1.56) / hop_s).long()
         at = torch.where((again >= 0) & (dice.uniform(n, 1) < 0.5), again, once)
         inside = (at >= 0) & (at < length)
         position = torch.where(short, torch.where(inside, at, 0), looped)
         powers = self._powers[self._starts[entry, None] + position]
         start = first[:, None] + dice.uniform(n, 1, high=0.6) * left
-        stop = start + dice.uniform(n, 1, low=30.0, high=130.0)
-        gate = ((time - start) / 5.0).clamp(0.0, 1.0) * ((stop - time) / 5.0).clamp(0.0, 1.0)
+        stop = start + dice.uniform(n, 1, low=0.6, high=2.6) / hop_s
+        gate = ((time - start) * hop_s / 0.1).clamp(0.0, 1.0) * ((stop - time) * hop_s / 0.1).clamp(0.0, 1.0)
         heard = torch.where(short, inside.float(), torch.where(dice.uniform(n, 1) < 0.3, gate, 1.0))
         return powers * heard[..., None]
 
 
-def beam_band_power(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Samples (n,) of RMS 0.1 → power in the beam's bands (hops, bands)."""
+def beam_band_power(wave: npt.NDArray[np.float32], ear: Ear) -> npt.NDArray[np.float32]:
+    """Samples (n,) of RMS 0.1 → power in an ear's bands (hops, bands)."""
     level = max(float(np.sqrt(np.square(wave).mean())), 1e-6)
-    spectrum = stft((wave * (0.1 / level)).astype(np.float32))
-    return beam_band_sum(spectrum.real**2 + spectrum.imag**2)
+    spectrum = stft((wave * (0.1 / level)).astype(np.float32), ear.resolution)[:, : ear.edges[-1]]
+    return ear.band_sum(spectrum.real**2 + spectrum.imag**2)
 
 
 def _at_speeds(wave: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
-    return [
-        beam_band_power(wave if percent == 100 else resample_poly(wave, 100, percent)) for percent in _SPEEDS_PERCENT
-    ]
+    played = [wave if percent == 100 else resample_poly(wave, 100, percent) for percent in _SPEEDS_PERCENT]
+    return [each for each in played if len(each) > _SHORTEST_S * SAMPLE_RATE_HZ]
 
 
 def _power(decibels: Tensor, where: Tensor | float = 1.0) -> Tensor:
@@ -246,7 +249,7 @@ def _power(decibels: Tensor, where: Tensor | float = 1.0) -> Tensor:
 
 
 def _relative_levels(powers: Tensor, bins: Tensor) -> Tensor:
-    """`dsp.steered.relative_levels` on a device; a test holds the two together."""
+    """`Ear.relative_levels` on a device; a test holds the two together."""
     mean = powers / bins
     levels = torch.log10(torch.maximum(mean, FLOOR_BELOW_PEAK * mean.amax(dim=(-2, -1), keepdim=True)) + 1e-20)
     levels = levels - levels.mean(dim=(-2, -1), keepdim=True)

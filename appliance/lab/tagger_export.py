@@ -1,51 +1,70 @@
-"""From the tagger's checkpoint to its ONNX file, and into the meta of the models that it hears beside."""
+"""From the tagger's checkpoints to its ONNX file, and into the meta of the models that it hears beside."""
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
-from appliance.dsp.steered import BEAM_BANDS
+from appliance.dsp.steered import EARS
+from appliance.errors import ModelError
+from appliance.lab.checkpoint import REMEDY
 from appliance.lab.export import OPSET
 from appliance.lab.pack import SOUNDS
 from appliance.lab.ship import NOTICE
-from appliance.lab.tagger_network import TAGGER_HOPS, TaggerCnn
 from appliance.lab.tagger_train import load_tagger
 from appliance.model.meta import TaggerReference, file_sha256
 
+EAR_WEIGHTS: Mapping[str, float] = {"middle": 0.8, "long": 0.5, "short": 0.5}
+"""Of what each ear says in the product of all."""
+
 
 class _Probabilities(nn.Module):
-    def __init__(self, network: TaggerCnn) -> None:
+    """What all ears together say."""
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.network = network
+        self.networks = nn.ModuleDict(networks)
 
-    def forward(self, levels: Tensor) -> Tensor:
-        return torch.softmax(self.network(levels), dim=1)
+    def forward(self, *levels: Tensor) -> Tensor:
+        said = [
+            EAR_WEIGHTS[name] * torch.log_softmax(network(heard), dim=1)
+            for (name, network), heard in zip(self.networks.items(), levels, strict=True)
+        ]
+        return torch.softmax(torch.stack(said).sum(dim=0), dim=1)
 
 
-def export_tagger(checkpoint: Path, path: Path) -> TaggerReference:
-    """Write the FP32 graph, which carries the names of its sounds and where it comes from: one file, nothing beside it."""
-    network, saved = load_tagger(checkpoint)
-    levels = torch.zeros(1, 1, TAGGER_HOPS, BEAM_BANDS)
+def export_tagger(run: Path, path: Path) -> TaggerReference:
+    """Write the FP32 graph of the checkpoints in a run's folder, one for each of `EARS`: one file, nothing beside it.
+
+    It carries the names of its sounds and where it comes from.
+    """
+    loaded = {name: load_tagger(run / f"{name}.pt") for name in EARS}
+    for name, (network, _) in loaded.items():
+        if network.settings.ear != name:
+            raise ModelError(f"{run / f'{name}.pt'}: a network for the ear {network.settings.ear!r}; {REMEDY}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         # As in `export`: JetPack's runtimes read opset 17, which only the older exporter writes.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            _Probabilities(network).eval(),
-            (levels,),
+            _Probabilities({name: network for name, (network, _) in loaded.items()}).eval(),
+            tuple(torch.zeros(1, 1, ear.hops, ear.bands) for ear in EARS.values()),
             str(path),
-            input_names=["levels"],
+            input_names=list(EARS),
             output_names=["probabilities"],
             opset_version=OPSET,
             dynamo=False,
         )
-    training = {key: saved[key] for key in ("settings", "commit", "step")}
-    training |= {"hours": round(saved["seconds"] / 3600, 2), "notice": NOTICE}
+    training: dict[str, Any] = {
+        name: {key: saved[key] for key in ("settings", "commit", "step")} | {"hours": round(saved["seconds"] / 3600, 2)}
+        for name, (_, saved) in loaded.items()
+    }
+    training["notice"] = NOTICE
     graph = onnx.load(str(path))
     onnx.helper.set_model_props(graph, {"sounds": json.dumps(SOUNDS), "training": json.dumps(training)})
     onnx.save(graph, str(path))

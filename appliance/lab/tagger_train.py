@@ -1,4 +1,4 @@
-"""Train the tagger: in an hour on a CPU core. Batches depend on (seed, step) alone; an interrupted run goes on."""
+"""Train the tagger, one network for each ear. Batches depend on (ear, seed, step) alone; an interrupted run goes on."""
 
 import time
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from appliance.dsp.steered import BEAM_BANDS
+from appliance.dsp.steered import EARS
 from appliance.lab.checkpoint import fill, read_checkpoint, rebuilt, write_checkpoint
 from appliance.lab.commit import current_commit
 from appliance.lab.pack import SOUNDS
 from appliance.lab.scene_dice import Dice
 from appliance.lab.scenes import SceneSettings
 from appliance.lab.tagger_beams import BeamMaker
-from appliance.lab.tagger_network import TAGGER_HOPS, TaggerCnn, TaggerSettings
+from appliance.lab.tagger_network import NETWORKS, TaggerCnn, TaggerSettings
 
 _BATCH = 128
 _RATE, _WARMUP_STEPS, _WEIGHT_DECAY = 2e-3, 100, 0.05
@@ -30,6 +30,7 @@ _SAVE_EVERY = 250
 def train_tagger(
     scenes: SceneSettings,
     folder: Path,
+    ear: str,
     *,
     minutes: float = 55.0,
     steps: int = 0,
@@ -40,7 +41,7 @@ def train_tagger(
     device: str = "cpu",
     log: Callable[[str], None] = print,
 ) -> Path:
-    """Train for so long in all, or go on from `folder`/last.pt; the path of the last checkpoint comes back.
+    """Train the network of one of `EARS` for so long in all, or go on from `folder`/EAR.pt, whose path comes back.
 
     `steps`, where given, says how many in all instead. `start` is a checkpoint that a new folder begins from, its steps and
     hours counted. Over the last part, `decay_share` of the time or the steps, the rate falls to zero.
@@ -48,8 +49,8 @@ def train_tagger(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    last = folder / "last.pt"
-    network = TaggerCnn(TaggerSettings()).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    last = folder / f"{ear}.pt"
+    network = TaggerCnn(NETWORKS[ear]).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
     step, first_step, seconds, own_s = 0, 0, 0.0, 0.0
     origin = last if last.exists() else start
@@ -63,7 +64,7 @@ def train_tagger(
             first_step, own_s = saved["first_step"], saved["own_s"]
         log(f"going on from {origin} at step {step}")
     commit = current_commit()  # what learns now; others may be made meanwhile
-    maker = BeamMaker(scenes, seed, device=device)
+    maker = BeamMaker(scenes, EARS[ear], seed, device=device)
     began, begun_step, losses = time.monotonic(), step, 0.0
     network.train()
     while True:
@@ -110,7 +111,8 @@ def _drawn(maker: BeamMaker, seed: int, step: int) -> tuple[Tensor, Tensor]:
     """Beams of this step with bands and moments hidden (SpecAugment, arXiv 1904.08779), and the share of each sound."""
     levels, label = maker.batch((seed, step), _BATCH)
     dice = Dice((seed, step, 1), maker.device)
-    for size, widest, dim in ((BEAM_BANDS, 12, 3), (BEAM_BANDS, 12, 3), (TAGGER_HOPS, 24, 2)):
+    hops, bands = levels.shape[2:]
+    for size, widest, dim in ((bands, bands // 7, 3), (bands, bands // 7, 3), (hops, 3 * hops // 16, 2)):
         first, width = dice.integers(0, size, _BATCH, 1), dice.integers(0, widest, _BATCH, 1)
         place = torch.arange(size, device=maker.device)
         hidden = (place >= first) & (place < first + width)

@@ -6,14 +6,14 @@ sounds beside it. The two err differently, so together they are right more often
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from appliance.dsp.steered import BEAM_BANDS, BeamHistory, relative_levels
+from appliance.dsp.steered import EARS, BeamHistory
 from appliance.errors import ModelError
 from appliance.geometry import ArrayGeometry
 from appliance.types import FeatureFrame, Float32Array, Track
@@ -22,28 +22,29 @@ OPINION_WEIGHTS = (0.4, 0.8)
 """Of the tagger's opinion in the geometric mean of the two, before it heard anything and when it heard as much as it can: it
 names a young track half as well as an old one, and the network does not get better with time."""
 _LEAST_OTHER = 1e-3
+_RAISED = 0.6
+"""Power of that mean, which is lower than the surer of the two: policies and thresholds are made for the scale of one opinion."""
 _FIRST_FRAMES = frozenset({0, 1, 2, 4, 7})
-_BEFORE_HOPS = 25
-"""So much of what came before a track (half a second) counts as its own: it is there before it is found. What the beam heard
+_BEFORE_S = 0.5
+"""So much of what came before a track counts as its own: it is there before it is found. What the beam heard
 earlier was something else; a dog that had just barked made a dog of the drone that came after."""
 _AGAIN_FRAMES = 5
 """A track is listened to in these frames of its life, and then twice a second: what has just begun has little to show yet."""
 
 
 class TaggerNetwork:
-    """One ONNX session: levels of a beam → probability of each class. It has no state; `load` is how to get one."""
+    """One ONNX session: levels of a beam, by every ear → probability of each class. It has no state; `load` is how to get one."""
 
     def __init__(self, session: onnxruntime.InferenceSession, classes: Sequence[str]) -> None:
-        """Raises `ModelError` where the graph names other sounds, or hears in other bands."""
+        """Raises `ModelError` where the graph names other sounds, or hears with other ears."""
         told = session.get_modelmeta().custom_metadata_map
         sounds: list[str] = json.loads(told.get("sounds", "[]"))
-        shape = session.get_inputs()[0].shape
         if missing := set(classes) - set(sounds):
             raise ModelError(f"it does not know {', '.join(sorted(missing))}")
-        if shape[-1] != BEAM_BANDS:
-            raise ModelError(f"it hears {shape[-1]} bands, this appliance gives {BEAM_BANDS}")
-        self.hops = int(shape[-2])
-        """Length of what it hears at once."""
+        shapes = {each.name: tuple(each.shape[2:]) for each in session.get_inputs()}
+        own = {name: (ear.hops, ear.bands) for name, ear in EARS.items()}
+        if shapes != own:
+            raise ModelError(f"it hears {shapes}, this appliance gives {own} hops and bands")
         self._session = session
         self._columns = [sounds.index(label) for label in classes]
 
@@ -55,7 +56,7 @@ class TaggerNetwork:
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             network = cls(session, classes)
-            network.probabilities(np.zeros((network.hops, BEAM_BANDS), np.float32))
+            network.probabilities({name: np.zeros((ear.hops, ear.bands), np.float32) for name, ear in EARS.items()})
         # ONNX Runtime raises a class of its own per status, all straight below Exception.
         except Exception as error:
             raise ModelError(
@@ -63,9 +64,9 @@ class TaggerNetwork:
             ) from error
         return network
 
-    def probabilities(self, levels: Float32Array) -> Float32Array:
-        """`relative_levels` (hops, bands) of a beam → (classes,), what is missing to 1 being other sounds."""
-        (said,) = self._session.run(["probabilities"], {"levels": levels[None, None]})
+    def probabilities(self, levels: Mapping[str, Float32Array]) -> Float32Array:
+        """By ear the `relative_levels` (hops, bands) of a beam → (classes,), what is missing to 1 being other sounds."""
+        (said,) = self._session.run(["probabilities"], {name: each[None, None] for name, each in levels.items()})
         named: Float32Array = said[0, self._columns]
         return named
 
@@ -74,8 +75,8 @@ class TaggerNetwork:
 class _Heard:
     """What came from a track so far, and what was last thought of it."""
 
-    beam: Float32Array
-    """(hops, bands) power, each hop's from where the track was then; no more hops than are heard at once."""
+    beam: dict[str, Float32Array]
+    """By ear the power (hops, bands), each hop's from where the track was then; no more hops than are heard at once."""
     probabilities: Float32Array
     """(classes,)."""
     frames: int = 0
@@ -87,7 +88,7 @@ class ObjectTagger:
 
     def __init__(self, network: TaggerNetwork, geometry: ArrayGeometry) -> None:
         self._network = network
-        self._history = BeamHistory(geometry, _BEFORE_HOPS)
+        self._history = BeamHistory(geometry, _BEFORE_S)
         self._tracks: dict[int, _Heard] = {}
 
     def tag(self, hops: Sequence[FeatureFrame], tracks: Sequence[Track], *, after_gap: bool = False) -> list[Track]:
@@ -98,42 +99,44 @@ class ObjectTagger:
         if after_gap:
             self._history.reset()
             self._tracks = {}
-        self._history.push(hops)
+        self._history.push(np.concatenate([hop.samples for hop in hops], axis=1))
         known, self._tracks = self._tracks, {}
         return [self._tagged(track, known.get(track.track_id)) for track in tracks]
 
     def _tagged(self, track: Track, heard: _Heard | None) -> Track:
+        azimuth_deg, elevation_deg = track.doa.azimuth_deg, track.doa.elevation_deg
         if heard is None:
-            beam = self._powers(track, _BEFORE_HOPS)
+            beam = self._history.powers(azimuth_deg, elevation_deg, before=True)
             heard = _Heard(beam, self._named(beam))
         else:
-            heard.beam = np.concatenate([heard.beam, self._powers(track)])[-self._network.hops :]
+            for name, powers in self._history.powers(azimuth_deg, elevation_deg).items():
+                heard.beam[name] = np.concatenate([heard.beam[name], powers])[-EARS[name].hops :]
             heard.frames += track.updated
             if track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0):
                 heard.probabilities = self._named(heard.beam)
         self._tracks[track.track_id] = heard
-        share = len(heard.beam) / self._network.hops
+        share = min(len(heard.beam[name]) / ear.hops for name, ear in EARS.items())
         return replace(track, class_probs=joined(track.class_probs, heard.probabilities, share))
 
-    def _powers(self, track: Track, before: int = 0) -> Float32Array:
-        return self._history.powers(track.doa.azimuth_deg, track.doa.elevation_deg, before)
-
-    def _named(self, beam: Float32Array) -> Float32Array:
+    def _named(self, beam: Mapping[str, Float32Array]) -> Float32Array:
         """The first hop stands for what came before it."""
-        missing = self._network.hops - len(beam)
-        return self._network.probabilities(relative_levels(np.pad(beam, ((missing, 0), (0, 0)), "edge")))
+        levels = {}
+        for name, ear in EARS.items():
+            missing = ear.hops - len(beam[name])
+            levels[name] = ear.relative_levels(np.pad(beam[name], ((missing, 0), (0, 0)), "edge"))
+        return self._network.probabilities(levels)
 
 
 def joined(network: Float32Array, opinion: Float32Array, heard: float) -> Float32Array:
-    """Two probabilities of each class (classes,) as one: their weighted geometric mean, made a probability again.
+    """Two probabilities of each class (classes,) as one score: in the order of their weighted geometric mean, made a probability again.
 
     What is missing to 1 is another sound, and has its part in that. `heard` is the share of what the tagger can hear at once.
     """
     none, full = OPINION_WEIGHTS
     weight = none + (full - none) * heard
     mean = _with_others(network) ** (1.0 - weight) * _with_others(opinion) ** weight
-    probabilities: Float32Array = (mean[:-1] / mean.sum()).astype(np.float32)
-    return probabilities
+    raised: Float32Array = ((mean[:-1] / mean.sum()) ** _RAISED).astype(np.float32)
+    return raised
 
 
 def _with_others(probabilities: Float32Array) -> Float32Array:

@@ -15,7 +15,7 @@ from scipy.signal import lfilter
 from appliance.angles import azimuth_elevation_deg
 from appliance.dsp.directional_power import DirectionalPower, power_towards
 from appliance.dsp.features import BAND_EDGES
-from appliance.dsp.stft import BINS, HOP_SAMPLES, SAMPLE_RATE_HZ
+from appliance.dsp.stft import BINS, HOP_SAMPLES, SAMPLE_RATE_HZ, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
 from appliance.types import Complex64Array, Float32Array
 
@@ -32,7 +32,7 @@ class SpatialShares:
     """Carries averages of what comes from each object's direction from one run of hops to the next."""
 
     def __init__(self, geometry: ArrayGeometry) -> None:
-        self._power = DirectionalPower(geometry, _END_BIN)
+        self._power = DirectionalPower(geometry, bin_frequencies_hz()[:_END_BIN])
         self._objects: dict[int, _Averages] = {}
 
     def push(self, spectrum: Complex64Array, directions: Mapping[int, Direction]) -> dict[int, Float32Array]:
