@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from appliance.angles import unit_vector
 from appliance.dsp.foa import steering
-from appliance.dsp.stft import bin_frequencies_hz
+from appliance.dsp.stft import STANDARD_HZ
 from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry
 from appliance.types import Complex64Array, Float32Array
 
@@ -28,10 +28,9 @@ _UNKNOWN_ELEVATIONS_DEG = (0.0, 25.0, 45.0)
 _RIDGE = 1e-6
 
 
-_STFT_HZ = bin_frequencies_hz()
-
-
-def coherence(positions_m: npt.NDArray[np.float64], hz: npt.NDArray[np.float64] = _STFT_HZ) -> npt.NDArray[np.float64]:
+def coherence(
+    positions_m: npt.NDArray[np.float64], hz: npt.NDArray[np.float64] = STANDARD_HZ
+) -> npt.NDArray[np.float64]:
     """Γ (bins, mics, mics) of a field from all around, between microphones at (mics, 3); bins as in `steering`."""
     distance_m = np.linalg.norm(positions_m[:, None] - positions_m[None], axis=2)
     wavenumber = 2.0 * np.pi * hz / SPEED_OF_SOUND_M_S
@@ -71,10 +70,9 @@ class DirectionalPower:
 
     def __init__(self, geometry: ArrayGeometry, hz: npt.NDArray[np.float64]) -> None:
         self._positions_m, self._planar = geometry.positions_m, geometry.is_planar
-        hz, self._of_bin = np.unique(hz, return_inverse=True)
-        self._hz = hz
-        isotropic, unit = coherence(geometry.positions_m, hz), np.eye(geometry.mics)
-        low = np.maximum(1.0, (_WINDY_HZ / np.maximum(hz, 1.0)) ** 2)
+        self._hz, self._of_bin = np.unique(hz, return_inverse=True)
+        isotropic, unit = coherence(geometry.positions_m, self._hz), np.eye(geometry.mics)
+        low = np.maximum(1.0, (_WINDY_HZ / np.maximum(self._hz, 1.0)) ** 2)
         loading = np.minimum(_LOADING * low, _MOST_LOADING)
         inverse = np.linalg.inv(isotropic + loading[:, None, None] * unit)
         diffuse, white = inverse @ isotropic @ inverse, inverse @ inverse
@@ -82,13 +80,15 @@ class DirectionalPower:
         gram = np.stack([np.stack([of_diffuse, between], 1), np.stack([between, of_white], 1)], 1)
         gram += _RIDGE * (of_diffuse + of_white)[:, None, None] * np.eye(2)
         self._shares = np.linalg.inv(gram)
-        self._isotropic, self._inverse = isotropic.astype(np.float32), inverse.astype(np.float32)
+        self._inverse = inverse.astype(np.float32)
         self._diffuse, self._white = diffuse.astype(np.float32), white.astype(np.float32)
+        # By bin, for all that is heard goes through these.
+        self._weights, self._isotropic = self._inverse[self._of_bin], isotropic.astype(np.float32)[self._of_bin]
 
     def weighted(self, spectra: Complex64Array) -> Weighted:
         """Of microphone spectra (hops, mics, bins)."""
-        signals = np.matmul(spectra.transpose(2, 0, 1), self._inverse[self._of_bin])
-        diffuse = (np.matmul(signals, self._isotropic[self._of_bin]) * signals.conj()).real.sum(axis=2)
+        signals = np.matmul(spectra.transpose(2, 0, 1), self._weights)
+        diffuse = (np.matmul(signals, self._isotropic) * signals.conj()).real.sum(axis=2)
         return Weighted(signals, diffuse, (signals.real**2 + signals.imag**2).sum(axis=2))
 
     def aim(self, azimuth_deg: float, elevation_deg: float) -> Aim:
@@ -108,7 +108,7 @@ class DirectionalPower:
     def form(self, aim: Aim) -> Complex64Array:
         """Q (bins, mics, mics) itself."""
         at = self._of_bin
-        beams = self._inverse[at] @ aim.beams.conj()
+        beams = self._weights @ aim.beams.conj()
         form = beams @ beams.conj().transpose(0, 2, 1)
         form -= aim.diffuse[:, None, None] * self._diffuse[at] + aim.white[:, None, None] * self._white[at]
         single: Complex64Array = form.astype(np.complex64)

@@ -12,7 +12,8 @@ from scipy.signal import lfilter
 
 from appliance.dsp.foa import FoaEncoder
 from appliance.dsp.harmonics import Harmonicity
-from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, Hops, StreamingStft, bin_frequencies_hz
+from appliance.dsp.hops import Hops
+from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Complex64Array, FeatureFrame, Float32Array
 
@@ -130,23 +131,13 @@ class FeatureExtractor:
         self._slow_level.reset()
         self._harmonicity.reset()
         self._hops.reset()
-        self._samples = 0
-        self._frames = 0
 
     def push(self, block: AudioBlock) -> list[FeatureFrame]:
         """The hops that the block completes, each with its features, samples and UTC of its end."""
-        first_sample = self._samples
-        self._samples += block.samples.shape[1]
         spectrum = self._stft.push(block.samples)
-        hops = self._hops.push(block.samples)
+        hops = self._hops.push(block)
         if len(spectrum) == 0:
             return []
         foa = self.encoder.encode(spectrum)
         values = band_features(foa, self._validity, self._slow_level, self._harmonicity)
-        frames = []
-        for hop_values, hop_samples in zip(values, hops, strict=True):
-            self._frames += 1
-            end_in_block = self._frames * HOP_SAMPLES - first_sample
-            utc_ns = block.utc_ns + end_in_block * 1_000_000_000 // SAMPLE_RATE_HZ
-            frames.append(FeatureFrame(hop_values, hop_samples, self._frames - 1, utc_ns))
-        return frames
+        return [FeatureFrame(own, hop.samples, hop.index, hop.utc_ns) for own, hop in zip(values, hops, strict=True)]

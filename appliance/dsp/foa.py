@@ -7,7 +7,7 @@ vector u gives [s, s·uy, s·uz, s·ux].
 import numpy as np
 import numpy.typing as npt
 
-from appliance.dsp.stft import bin_frequencies_hz
+from appliance.dsp.stft import STANDARD_HZ
 from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry
 from appliance.types import Complex64Array
 
@@ -25,13 +25,10 @@ def fibonacci_sphere(directions: int) -> npt.NDArray[np.float64]:
     return np.stack([ring * np.cos(azimuth), ring * np.sin(azimuth), z], axis=1)
 
 
-_STFT_HZ = bin_frequencies_hz()
-
-
 def steering(
     positions_m: npt.NDArray[np.float64],
     directions: npt.NDArray[np.float64],
-    hz: npt.NDArray[np.float64] = _STFT_HZ,
+    hz: npt.NDArray[np.float64] = STANDARD_HZ,
 ) -> Complex64Array:
     """Free-field response (bins, mics, directions) of microphones at (mics, 3) to plane waves from (directions, 3).
 

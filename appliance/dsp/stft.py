@@ -64,6 +64,10 @@ def bin_frequencies_hz(resolution: Resolution = STANDARD) -> npt.NDArray[np.floa
     return np.arange(resolution.bins, dtype=np.float64) * resolution.bin_hz
 
 
+STANDARD_HZ = bin_frequencies_hz()
+"""(bins,) of the standard transform."""
+
+
 def stft(samples: Float32Array, resolution: Resolution = STANDARD) -> Complex64Array:
     """Whole-signal transform that equals what `StreamingStft` gives: frame k ends with sample (k + 1)·hop.
 
@@ -105,20 +109,3 @@ class StreamingStft:
         frames = _transform(self._pending[:, : context + hops * hop], self._resolution)
         self._pending = self._pending[:, hops * hop :]
         return frames
-
-
-class Hops:
-    """Samples that come in any number, cut into hops."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget what fills no hop yet."""
-        self._pending: Float32Array | None = None
-
-    def push(self, samples: Float32Array) -> list[Float32Array]:
-        """Add samples (channels, n) and get the hops (channels, hop) that they complete."""
-        waiting = samples if self._pending is None else np.concatenate([self._pending, samples], axis=1)
-        *hops, self._pending = np.split(waiting, np.arange(HOP_SAMPLES, waiting.shape[1] + 1, HOP_SAMPLES), axis=1)
-        return hops

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import median_filter
 
+from appliance.dsp.hops import Hops
 from appliance.dsp.srp import SrpPhat
-from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, Hops, StreamingStft, bin_frequencies_hz
+from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Complex64Array, Direction, FeatureFrame, Float32Array, SceneFrame, SceneObject
 
@@ -139,25 +140,14 @@ class _RawFrames:
 
     def __init__(self) -> None:
         self._hops = Hops()
-        self.reset()
 
     def reset(self) -> None:
         """Forget what was heard."""
         self._hops.reset()
-        self._samples = 0
-        self._frames = 0
 
     def push(self, block: AudioBlock) -> list[FeatureFrame]:
         """The hops that the block completes."""
-        first_sample = self._samples
-        self._samples += block.samples.shape[1]
-        frames = []
-        for hop in self._hops.push(block.samples):
-            self._frames += 1
-            end_in_block = self._frames * HOP_SAMPLES - first_sample
-            utc_ns = block.utc_ns + end_in_block * 1_000_000_000 // SAMPLE_RATE_HZ
-            frames.append(FeatureFrame(_NO_FEATURES, hop, self._frames - 1, utc_ns))
-        return frames
+        return [FeatureFrame(_NO_FEATURES, hop.samples, hop.index, hop.utc_ns) for hop in self._hops.push(block)]
 
 
 class _BaselineModel:

@@ -42,19 +42,18 @@ class TaggerCnn(nn.Module):
         super().__init__()
         self.settings = settings
         first, second, third, fourth = settings.channels
+        bands = [EARS[settings.ear].bands]
+        for _, across in settings.strides:
+            bands.append(-(-bands[-1] // across))
         at_stem, *at = settings.strides
         self.stem = _conv(1, first, settings.kernel, at_stem)
         self.down1, self.again1 = _conv(first, second, (3, 3), at[0]), _conv(second, second)
-        bands = -(-EARS[settings.ear].bands // at_stem[1])
-        bands = -(-bands // at[0][1])
         # A harmonic at 150 Hz and one at 3 kHz look alike to a convolution; what they mean is not.
-        self.band_place = nn.Parameter(torch.zeros(1, second, 1, bands))
+        self.band_place = nn.Parameter(torch.zeros(1, second, 1, bands[2]))
         self.down2, self.again2 = _conv(second, third, (3, 3), at[1]), _conv(third, third)
         self.down3, self.again3 = _conv(third, fourth, (3, 3), at[2]), _conv(fourth, fourth)
-        for _, across in at[1:]:
-            bands = -(-bands // across)
         drop = nn.Dropout(settings.dropout)
-        self.moment = nn.Sequential(drop, nn.Linear(fourth * bands, settings.head), nn.ReLU(), drop)
+        self.moment = nn.Sequential(drop, nn.Linear(fourth * bands[-1], settings.head), nn.ReLU(), drop)
         self.name = nn.Linear(2 * settings.head, len(SOUNDS))
 
     def forward(self, levels: Tensor) -> Tensor:
