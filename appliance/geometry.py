@@ -5,7 +5,8 @@ together, so that the channel map and the geometry cannot drift apart. Device hi
 """
 
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ SPEED_OF_SOUND_M_S = 343.0
 
 # Microphones nearer to one plane (or line) than this cannot tell what lies across it.
 _FLAT_M = 2e-3
+_LEAST_MICS = 3
 
 
 class _Mic(BaseModel):
@@ -53,7 +55,7 @@ class _ArrayFile(BaseModel):
     name: str
     description: str = ""
     source: str = ""
-    mic: tuple[_Mic, ...] = Field(min_length=3)
+    mic: tuple[_Mic, ...] = Field(min_length=_LEAST_MICS)
     device: _Device = _Device()
 
 
@@ -80,12 +82,29 @@ class ArrayGeometry:
     @property
     def is_planar(self) -> bool:
         """True where all microphones lie in one plane, so that elevation's sign cannot be told."""
-        return bool(np.linalg.svd(self.positions_m, compute_uv=False)[2] < _FLAT_M)
+        return _extents_m(self.positions_m)[2] < _FLAT_M
+
+    @property
+    def tells_directions(self) -> bool:
+        """True with three microphones or more that are not on one line: a line cannot tell left from right."""
+        return self.mics >= _LEAST_MICS and _extents_m(self.positions_m)[1] >= _FLAT_M
 
     @property
     def radius_m(self) -> float:
         """Largest distance of a microphone from the centre, in metres."""
         return float(np.linalg.norm(self.positions_m, axis=1).max())
+
+    def part(self, mics: Sequence[int]) -> "ArrayGeometry":
+        """Some of the microphones, counted from 0, where they are in the whole array: its centre stays."""
+        channels = tuple(self.alsa_channels[mic] for mic in mics)
+        return replace(self, positions_m=self.positions_m[list(mics)], alsa_channels=channels)
+
+
+def _extents_m(positions_m: npt.NDArray[np.float64]) -> tuple[float, float, float]:
+    """How far microphones (mics, 3) spread along the principal axes of their positions, most first."""
+    extents = np.linalg.svd(positions_m - positions_m.mean(axis=0), compute_uv=False)
+    first, second, third = (*extents.tolist(), 0.0, 0.0, 0.0)[:3]
+    return first, second, third
 
 
 def load_array(name_or_path: str | Path) -> ArrayGeometry:
@@ -118,17 +137,17 @@ def load_array(name_or_path: str | Path) -> ArrayGeometry:
         )
     positions = np.array([mic.position_m for mic in parsed.mic], dtype=np.float64)
     positions -= positions.mean(axis=0)
-    spread = np.linalg.svd(positions, compute_uv=False)
-    if spread[1] < _FLAT_M:
+    array = ArrayGeometry(parsed.name, positions, channels, parsed.device, parsed.description)
+    if not array.tells_directions:
         raise ConfigError(
             f"{path}: [[mic]] position_m: the microphones lie on one line, which cannot tell left from right; use a planar or 3-D array"
         )
     # The front end takes "planar" to mean "in the horizontal plane of the array frame".
-    if spread[2] < _FLAT_M and np.abs(positions[:, 2]).max() > _FLAT_M:
+    if array.is_planar and np.abs(positions[:, 2]).max() > _FLAT_M:
         raise ConfigError(
             f"{path}: [[mic]] position_m: a planar array must lie in z = 0 of its own frame; say how it hangs in the site's [mount]"
         )
-    return ArrayGeometry(parsed.name, positions, channels, parsed.device, parsed.description)
+    return array
 
 
 def shipped_arrays() -> list[str]:

@@ -72,6 +72,8 @@ class FeatureFrame:
     """(features, bands), as `dsp.features.FEATURE_NAMES` orders them."""
     samples: Float32Array
     """(mics, samples) of the hop itself, for whoever points a beam later."""
+    mics: tuple[int, ...]
+    """Which microphones, counted from 0, were listened to; the others do not work."""
     frame_index: int
     """Hops since the last reset."""
     utc_ns: int

@@ -158,6 +158,7 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
         assert all(-40.0 < level < -15.0 for level in health["levels_dbfs"])
         assert health["audio"]["lost_samples"] == 0
         assert health["open_events"] == 1
+        assert health["microphones_used"] == [1, 2, 3, 4]
         # The drone has been there all along: nothing of it is taken for the site.
         assert health["novelty"] == {"state": "learning", "heard_s": 0, "learning_s": 14400, "sounds": 0}
         assert states["config"].value["model"]["name"] == "intensity"

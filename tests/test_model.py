@@ -21,7 +21,9 @@ def hops(count: int, seed: int = 0) -> list[FeatureFrame]:
     rng = np.random.default_rng(seed)
     silent = np.zeros((4, HOP_SAMPLES), np.float32)
     values = rng.uniform(-1.0, 1.0, (count, FEATURES, BANDS)).astype(np.float32)
-    return [FeatureFrame(value, silent, index, (index + 1) * 20_000_000) for index, value in enumerate(values)]
+    return [
+        FeatureFrame(value, silent, (0, 1, 2, 3), index, (index + 1) * 20_000_000) for index, value in enumerate(values)
+    ]
 
 
 @pytest.fixture

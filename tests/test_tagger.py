@@ -37,7 +37,10 @@ def shipped() -> Path:
 
 def hops(count: int = 5, seed: int = 0) -> list[FeatureFrame]:
     samples = np.random.default_rng(seed).normal(size=(count, 4, HOP_SAMPLES)).astype(np.float32)
-    return [FeatureFrame(np.zeros((0, 0), np.float32), own, hop, 0) for hop, own in enumerate(samples)]
+    return [
+        FeatureFrame(np.zeros((0, 0), np.float32), own, tuple(range(len(own))), hop, 0)
+        for hop, own in enumerate(samples)
+    ]
 
 
 def joint(frames: Sequence[FeatureFrame]) -> Float32Array:
@@ -238,3 +241,24 @@ def test_the_judge_scores_what_operators_get() -> None:
     heard = hear(at_array(drone(3.0, 160.0, 1), geometry, 40.0, 10.0, 1).astype(np.float32), geometry, system, [drones])
     np.testing.assert_array_equal(heard.target_score, np.array(drones.scores, np.float64))
     assert max(drones.scores) > 0.0
+
+
+def test_it_hears_with_the_microphones_that_work_and_what_it_heard_before_stays() -> None:
+    array = load_array("minidsp_uma8_v2")
+    samples = np.random.default_rng(0).normal(size=(10, array.mics, HOP_SAMPLES)).astype(np.float32)
+    part = (0, 2, 3, 4, 5, 6)
+    keeping = Keeping.load(shipped(), _CLASSES)
+    tagger = ObjectTagger(keeping, array)
+    for first, mics in ((0, tuple(range(array.mics))), (5, part)):
+        frames = [
+            FeatureFrame(np.zeros((0, 0), np.float32), samples[hop], mics, hop, 0) for hop in range(first, first + 5)
+        ]
+        tagger.tag(frames, [track()])
+    whole, reduced = BeamHistory(array, 0.5), BeamHistory(array.part(part), 0.5)
+    whole.push(np.concatenate(list(samples[:5]), axis=1))
+    reduced.push(np.concatenate(list(samples[5:, part]), axis=1))
+    for name, ear in EARS.items():
+        parts = [history.powers(20.0, 0.0)[name] for history in (whole, reduced)]
+        heard = np.concatenate(parts)
+        levels = ear.relative_levels(np.pad(heard, ((ear.hops - len(heard), 0), (0, 0)), "edge"))
+        np.testing.assert_allclose(keeping.levels[name], levels, atol=1e-4)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.audio.wiring import WiringCheck
+from appliance.dsp.working import AUDIBLE_DBFS, is_weak, level_dbfs
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Float32Array
 
@@ -19,9 +20,6 @@ _WEAK_S = 60
 _CLIPPED_FROM = 0.999
 _CLIPPED_SHARE = 0.01
 _OFFSET = 0.1
-_WEAK_DB = 20.0
-# Below this there is nothing to be weak against but the noise of the converters.
-_AUDIBLE_DBFS = -70.0
 _SILENT = 1e-6
 _WIRING_EVERY_S = 30.0
 _WIRING_LOOKS = 10
@@ -102,11 +100,11 @@ class MicrophoneWatch:
         return self._wrong if mean[best] > _WIRING_CURED_GAIN else ""
 
     def _is_audible(self, samples: Float32Array) -> bool:
-        return bool(_dbfs(samples).min() > _AUDIBLE_DBFS)
+        return bool(level_dbfs(samples).min() > AUDIBLE_DBFS)
 
     def _weigh(self, samples: Float32Array) -> set[str]:
         """What is wrong with one second."""
-        level_dbfs, mean = _dbfs(samples), samples.mean(axis=1)
+        weak, mean = is_weak(level_dbfs(samples)), samples.mean(axis=1)
         spread = np.ptp(samples, axis=1)
         clipped = (np.abs(samples) >= _CLIPPED_FROM).mean(axis=1)
         with self._lock:
@@ -114,7 +112,6 @@ class MicrophoneWatch:
         seen: set[str] = set()
         for mic in range(self._mics):
             name = f"microphone {mic + 1}"
-            others = np.median(np.delete(level_dbfs, mic))
             if spread[mic] == 0.0:
                 # Digital silence has a sentence of its own, in the heartbeat.
                 seen |= set() if abs(mean[mic]) < _SILENT else {f"{name} is stuck at one value"}
@@ -122,7 +119,7 @@ class MicrophoneWatch:
                 seen.add(f"{name} clips; lower its gain")
             elif abs(mean[mic]) >= _OFFSET:
                 seen.add(f"{name} has a DC offset")
-            elif others > _AUDIBLE_DBFS and level_dbfs[mic] < others - _WEAK_DB:
+            elif weak[mic]:
                 seen.add(f"{name} is far weaker than the others: blocked, wet or dead")
         for one, other in itertools.combinations(np.flatnonzero(spread > 0.0), 2):
             if np.array_equal(samples[one], samples[other]):
@@ -140,8 +137,3 @@ class MicrophoneWatch:
             elif self._lasted_s[fault] <= 0:
                 del self._lasted_s[fault]
                 self._named.discard(fault)
-
-
-def _dbfs(samples: Float32Array) -> npt.NDArray[np.float64]:
-    """(mics,) level of what swings, without the offset."""
-    return np.asarray(20.0 * np.log10(np.maximum(samples.std(axis=1, dtype=np.float64), 1e-6)))

@@ -6,6 +6,8 @@ of pressure and velocity energy, so that each component is within ±1 and a sing
 The last feature, harmonicity, has as many fundamentals as there are bands and shares nothing else with them.
 """
 
+from itertools import groupby
+
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
@@ -14,6 +16,7 @@ from appliance.dsp.foa import FoaEncoder
 from appliance.dsp.harmonics import Harmonicity
 from appliance.dsp.hops import Hops
 from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ, StreamingStft, bin_frequencies_hz
+from appliance.dsp.working import WorkingMicrophones
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Complex64Array, FeatureFrame, Float32Array
 
@@ -115,11 +118,11 @@ def band_features(
 
 
 class FeatureExtractor:
-    """Audio blocks → feature frames: STFT, Ambisonics, band features, streamed."""
+    """Audio blocks → feature frames: STFT, Ambisonics, band features, streamed. It hears with the microphones that work."""
 
     def __init__(self, geometry: ArrayGeometry) -> None:
-        self.encoder = FoaEncoder(geometry)
-        self._validity = band_validity(self.encoder)
+        self._geometry, self._working = geometry, WorkingMicrophones(geometry)
+        self._listen_with(tuple(range(geometry.mics)))
         self._stft, self._hops = StreamingStft(geometry.mics), Hops()
         self._slow_level = SlowLevel()
         self._harmonicity = Harmonicity(BANDS)
@@ -134,10 +137,22 @@ class FeatureExtractor:
 
     def push(self, block: AudioBlock) -> list[FeatureFrame]:
         """The hops that the block completes, each with its features, samples and UTC of its end."""
-        spectrum = self._stft.push(block.samples)
-        hops = self._hops.push(block)
-        if len(spectrum) == 0:
-            return []
-        foa = self.encoder.encode(spectrum)
-        values = band_features(foa, self._validity, self._slow_level, self._harmonicity)
-        return [FeatureFrame(own, hop.samples, hop.index, hop.utc_ns) for own, hop in zip(values, hops, strict=True)]
+        spectrum, hops = self._stft.push(block.samples), self._hops.push(block)
+        frames: list[FeatureFrame] = []
+        # Hop by hop, so that it does not matter how blocks are cut; hardly ever is there more than one group.
+        for mics, group in groupby(hops, lambda hop: self._working.push(hop.samples)):
+            if mics != self.mics:
+                self._listen_with(mics)
+            heard = list(group)
+            own = spectrum[len(frames) : len(frames) + len(heard), list(mics)]
+            values = band_features(self.encoder.encode(own), self._validity, self._slow_level, self._harmonicity)
+            frames += [
+                FeatureFrame(value, hop.samples, mics, hop.index, hop.utc_ns)
+                for value, hop in zip(values, heard, strict=True)
+            ]
+        return frames
+
+    def _listen_with(self, mics: tuple[int, ...]) -> None:
+        self.mics = mics
+        self.encoder = FoaEncoder(self._geometry.part(mics))
+        self._validity = band_validity(self.encoder)

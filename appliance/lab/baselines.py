@@ -147,7 +147,8 @@ class _RawFrames:
 
     def push(self, block: AudioBlock) -> list[FeatureFrame]:
         """The hops that the block completes."""
-        return [FeatureFrame(_NO_FEATURES, hop.samples, hop.index, hop.utc_ns) for hop in self._hops.push(block)]
+        mics = tuple(range(len(block.samples)))
+        return [FeatureFrame(_NO_FEATURES, hop.samples, mics, hop.index, hop.utc_ns) for hop in self._hops.push(block)]
 
 
 class _BaselineModel:

@@ -88,6 +88,7 @@ class ObjectTagger:
 
     def __init__(self, network: TaggerNetwork, geometry: ArrayGeometry) -> None:
         self._network = network
+        self._geometry, self._mics = geometry, tuple(range(geometry.mics))
         self._history = BeamHistory(geometry, _BEFORE_S)
         self._tracks: dict[int, _Heard] = {}
 
@@ -99,7 +100,10 @@ class ObjectTagger:
         if after_gap:
             self._history.reset()
             self._tracks = {}
-        self._history.push(np.concatenate([hop.samples for hop in hops], axis=1))
+        if hops[-1].mics != self._mics:
+            self._mics = hops[-1].mics
+            self._history = BeamHistory(self._geometry.part(self._mics), _BEFORE_S)
+        self._history.push(np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1))
         known, self._tracks = self._tracks, {}
         return [self._tagged(track, known.get(track.track_id)) for track in tracks]
 
