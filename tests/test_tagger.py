@@ -248,6 +248,7 @@ def test_it_hears_with_the_microphones_that_work_and_what_it_heard_before_stays(
     samples = np.random.default_rng(0).normal(size=(10, array.mics, HOP_SAMPLES)).astype(np.float32)
     part = (0, 2, 3, 4, 5, 6)
     keeping = Keeping.load(shipped(), _CLASSES)
+    assert isinstance(keeping, Keeping)
     tagger = ObjectTagger(keeping, array)
     for first, mics in ((0, tuple(range(array.mics))), (5, part)):
         frames = [
