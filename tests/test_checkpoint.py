@@ -33,7 +33,7 @@ def test_every_command_says_which_file_is_missing(command: list[str], tmp_path: 
     missing = tmp_path / "gone" / "middle.pt" if "gone" in command else gone
     ran = CliRunner().invoke(app, [places.get(word, word) for word in command])
     assert isinstance(ran.exception, ApplianceError), ran.output
-    assert str(ran.exception) == f"{missing}: no such checkpoint; give the last.pt of a training, or train it again"
+    assert str(ran.exception) == f"{missing}: no such checkpoint; give the last .pt of a training, or train it again"
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:

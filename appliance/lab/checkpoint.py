@@ -13,7 +13,7 @@ from appliance.errors import ModelError
 Network = TypeVar("Network", bound=nn.Module)
 Settings = TypeVar("Settings")
 
-REMEDY = "give the last.pt of a training, or train it again"
+REMEDY = "give the last .pt of a training, or train it again"
 
 
 def write_checkpoint(path: Path, saved: dict[str, Any]) -> None:

@@ -21,14 +21,28 @@ from appliance.lab.atmosphere import Air, absorption_db_per_m
 from appliance.lab.datasets.sources import load_clips, read_clip
 from appliance.lab.pack import SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.scene_dice import Dice
+from appliance.lab.synth_aircraft import synth_airplane, synth_helicopter
+from appliance.lab.synth_blasts import synth_explosion
 from appliance.lab.synth_drones import synth_drone
 from appliance.lab.synth_machines import synth_engine, synth_hum
+from appliance.lab.synth_signals import synth_horn, synth_siren
+from appliance.lab.synth_tools import synth_tool
 from appliance.lab.torch_features import TorchFeatures
 
 _ACTIVE_BELOW_PEAK_DB = 25.0
 _IN_BAND = slice(6, 480)
 _CODEC_FROM = 128
-SYNTHESISED = {"drone": synth_drone, "vehicle_engine": synth_engine, "machine_hum": synth_hum}
+SYNTHESISED = {
+    "drone": synth_drone,
+    "vehicle_engine": synth_engine,
+    "machine_hum": synth_hum,
+    "helicopter": synth_helicopter,
+    "airplane": synth_airplane,
+    "power_tool": synth_tool,
+    "siren": synth_siren,
+    "vehicle_horn": synth_horn,
+    "explosion": synth_explosion,
+}
 """What makes recordings of a class where there are few."""
 SYNTHETIC_S = 5.0
 _KNOTS_S = 0.5

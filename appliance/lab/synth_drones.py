@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from appliance.lab.synth_parts import peak_1, wander
+
 _RATE_HZ = 16_000
 
 
@@ -68,13 +70,4 @@ def synth_drone(rng: np.random.Generator, seconds: float, airframe: str | None =
     vortex = lfilter([1.0, -0.95], [1.0], vortex).astype(np.float32) * envelope
     gain = 10.0 ** (rng.uniform(*frame.broadband_db) / 20.0) * np.std(drone) / (np.std(vortex) + 1e-9)
     drone += np.float32(gain) * vortex
-    return np.asarray(drone / (np.abs(drone).max() + 1e-9), np.float32)
-
-
-def wander(rng: np.random.Generator, samples: int, depth: float, time_constant_s: float) -> npt.NDArray[np.float64]:
-    """Ornstein–Uhlenbeck noise (samples,) of this standard deviation, drawn at 100 Hz and interpolated."""
-    points = samples // 160 + 2
-    keep = np.exp(-0.01 / time_constant_s)
-    steps = rng.standard_normal(points)
-    walk = lfilter([np.sqrt(1.0 - keep**2)], [1.0, -keep], steps, zi=[keep * rng.standard_normal()])[0]
-    return depth * np.interp(np.arange(samples) / 160.0, np.arange(points), walk)
+    return peak_1(drone)

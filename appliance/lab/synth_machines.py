@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from appliance.lab.synth_drones import wander
+from appliance.lab.synth_parts import peak_1, wander
 
 _RATE_HZ = 16_000
 
@@ -32,7 +32,7 @@ def synth_engine(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.flo
     for _ in range(int(rng.integers(1, 4))):  # exhaust and body
         radius, angle = rng.uniform(0.85, 0.99), 2.0 * np.pi * np.exp(rng.uniform(np.log(60), np.log(2500))) / _RATE_HZ
         engine = engine + rng.uniform(0.2, 1.0) * _resonant(engine, radius, angle)
-    return np.asarray(engine / (np.abs(engine).max() + 1e-9), np.float32)
+    return peak_1(engine)
 
 
 def synth_hum(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -48,7 +48,7 @@ def synth_hum(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float3
         hum += 10.0 ** (level_db / 20.0) * np.cos(order * phase + rng.uniform(0.0, 2.0 * np.pi))
     hiss = lfilter([1.0], [1.0, -rng.uniform(0.0, 0.95)], rng.standard_normal(samples))
     hum = hum / (hum.std() + 1e-9) + 10.0 ** (rng.uniform(-25.0, 5.0) / 20.0) * hiss / hiss.std()
-    return np.asarray(hum / (np.abs(hum).max() + 1e-9), np.float32)
+    return peak_1(hum)
 
 
 def _resonant(signal: npt.NDArray[np.float64], radius: float, angle: float) -> npt.NDArray[np.float64]:

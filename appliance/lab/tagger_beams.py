@@ -178,7 +178,7 @@ class _BeamBank:
         clips = [c for c in load_clips(settings.sources, settings.folds) if not c.group.startswith(settings.without)]
         weights = clip_weights(clips)
         made = {"drone": settings.synthetic_drones}
-        made |= dict.fromkeys(("vehicle_engine", "machine_hum"), settings.synthetic_machines)
+        made |= dict.fromkeys((label for label in SYNTHESISED if label != "drone"), settings.synthetic_machines)
         entries: dict[int, list[tuple[float, npt.NDArray[np.float32]]]] = {}
         for clip in clips:
             # A short sound leaves the window some time after it is over; others go round in a loop.

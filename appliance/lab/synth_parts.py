@@ -1,0 +1,58 @@
+"""What synthetic sounds are put together from: speeds that wander, lines, resonances, corners. Signals are (n,) at 16 kHz."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import lfilter
+
+_RATE_HZ = 16_000
+_HIGHEST_HZ = 7000.0
+
+_Samples = npt.NDArray[np.float64]
+
+
+def wander(rng: np.random.Generator, samples: int, depth: float, time_constant_s: float) -> npt.NDArray[np.float64]:
+    """Ornstein–Uhlenbeck noise (samples,) of this standard deviation, drawn at 100 Hz and interpolated."""
+    points = samples // 160 + 2
+    keep = np.exp(-0.01 / time_constant_s)
+    steps = rng.standard_normal(points)
+    walk = lfilter([np.sqrt(1.0 - keep**2)], [1.0, -keep], steps, zi=[keep * rng.standard_normal()])[0]
+    return depth * np.interp(np.arange(samples) / 160.0, np.arange(points), walk)
+
+
+def lines(rng: np.random.Generator, cycles: _Samples, base_hz: float, slope_db: float, most: int) -> _Samples:
+    """Harmonics of a phase in cycles (n,), each some decibels below the one before, more or less."""
+    sound = np.zeros(len(cycles))
+    for order in range(1, max(2, int(min(most, _HIGHEST_HZ / (1.4 * base_hz))) + 1)):
+        level_db = -slope_db * order + rng.normal(0.0, 3.0)
+        sound += 10.0 ** (level_db / 20.0) * np.cos(2.0 * np.pi * (order * cycles + rng.random()))
+    return sound
+
+
+def resonance(signal: _Samples, hz: float, quality: float) -> _Samples:
+    """A signal (n,) through a body that rings at a frequency."""
+    angle = 2.0 * np.pi * hz / _RATE_HZ
+    radius = np.exp(-angle / (2.0 * quality))
+    rung: _Samples = lfilter([1.0, -1.0], [1.0, -2.0 * radius * np.cos(angle), radius**2], signal)
+    return rung
+
+
+def softened(rng: np.random.Generator, sound: _Samples, low_hz: float, high_hz: float) -> _Samples:
+    """Above some corner it falls by 6 dB an octave, as what is far away or behind a cowling does."""
+    keep = np.exp(-2.0 * np.pi * np.exp(rng.uniform(np.log(low_hz), np.log(high_hz))) / _RATE_HZ)
+    return np.asarray(lfilter([1.0 - keep], [1.0, -keep], sound))
+
+
+def gain(rng: np.random.Generator, low_db: float, high_db: float) -> float:
+    """An amplitude somewhere between two levels."""
+    return float(10.0 ** (rng.uniform(low_db, high_db) / 20.0))
+
+
+def unit(signal: _Samples) -> _Samples:
+    """With an RMS of 1."""
+    scaled: _Samples = signal / (signal.std() + 1e-9)
+    return scaled
+
+
+def peak_1(signal: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Scaled to fill ±1."""
+    return np.asarray(signal / (np.abs(signal).max() + 1e-9), np.float32)

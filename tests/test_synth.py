@@ -1,0 +1,99 @@
+"""What is synthesised: the same from the same seed, another from another, and in pitch and rhythm what it is meant to be."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy.signal import welch
+
+from appliance.lab.pack import SHORT_CLASSES
+from appliance.lab.scene_sources import SYNTHESISED
+
+_RATE_HZ = 16_000
+_SECONDS = 3.0
+_SEEDS = range(12)
+
+Samples = npt.NDArray[np.float32]
+
+
+def made(label: str, seed: int) -> Samples:
+    return SYNTHESISED[label](np.random.default_rng(seed), _SECONDS)
+
+
+def median_hz(sound: Samples) -> float:
+    """Half of the energy lies below."""
+    hz, power = welch(sound, _RATE_HZ, nperseg=4096)
+    return float(hz[np.searchsorted(np.cumsum(power), 0.5 * power.sum())])
+
+
+def beats_per_s(sound: Samples, low_hz: float, high_hz: float) -> float:
+    """Where the loudness of what is above 300 Hz swings most within these rates."""
+    spectrum = np.fft.rfft(sound)
+    spectrum[: int(300.0 * _SECONDS)] = 0.0
+    loudness = np.abs(np.fft.irfft(spectrum, len(sound)))
+    swing = np.abs(np.fft.rfft(loudness - loudness.mean()))
+    rates_hz = np.fft.rfftfreq(len(sound), 1.0 / _RATE_HZ)
+    swing[(rates_hz < low_hz) | (rates_hz > high_hz)] = 0.0
+    return float(rates_hz[swing.argmax()])
+
+
+@pytest.mark.parametrize("label", SYNTHESISED)
+def test_each_is_of_its_seed_alone_and_fills_its_range(label: str) -> None:
+    one, again, other = made(label, 1), made(label, 1), made(label, 2)
+    np.testing.assert_array_equal(one, again)
+    assert not np.array_equal(one, other)
+    for seed in _SEEDS:
+        sound = made(label, seed)
+        assert sound.shape == (int(_SECONDS * _RATE_HZ),)
+        assert sound.dtype == np.float32
+        assert np.abs(sound).max() == pytest.approx(1.0, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("label", "low_hz", "high_hz"),
+    [
+        ("helicopter", 20.0, 1500.0),
+        ("airplane", 40.0, 1500.0),
+        ("power_tool", 50.0, 5000.0),
+        ("siren", 120.0, 4500.0),
+        ("vehicle_horn", 150.0, 3500.0),
+        ("explosion", 20.0, 1500.0),
+    ],
+)
+def test_each_lies_where_such_sounds_lie(label: str, low_hz: float, high_hz: float) -> None:
+    medians_hz = [median_hz(made(label, seed)) for seed in _SEEDS]
+    assert low_hz < min(medians_hz)
+    assert max(medians_hz) < high_hz
+    assert np.ptp(medians_hz) > 0.2 * np.mean(medians_hz), "they are all alike"
+
+
+def test_a_helicopter_beats_as_its_main_rotor_does() -> None:
+    """The strongest beat, of up to 30 a second, is there again at twice and thrice its rate: it is a rhythm."""
+    rhythmic = 0
+    for seed in _SEEDS:
+        sound = made("helicopter", seed)
+        rate_hz = beats_per_s(sound, 8.0, 32.0)
+        twice_hz = beats_per_s(sound, 1.8 * rate_hz, 2.2 * rate_hz)
+        rhythmic += twice_hz == pytest.approx(2.0 * rate_hz, rel=0.03)
+    assert rhythmic >= 8
+
+
+def test_an_explosion_begins_at_once_and_dies_away() -> None:
+    assert "explosion" in SHORT_CLASSES
+    for seed in _SEEDS:
+        power = np.square(made("explosion", seed))
+        assert power[: int(0.01 * _RATE_HZ)].max() < 0.05
+        assert power[: int(0.3 * _RATE_HZ)].max() > 0.05
+        assert power[: len(power) // 2].sum() > 0.4 * power.sum()
+
+
+def test_sirens_change_and_horns_do_not() -> None:
+    """The share of sounds whose strongest line is elsewhere a moment later."""
+
+    def wanders(label: str, seed: int) -> bool:
+        parts = made(label, seed)[: 2 * _RATE_HZ].reshape(8, -1)
+        loud = [part for part in parts if part.std() > 0.3 * np.std(parts)]
+        peaks_hz = [float(np.abs(np.fft.rfft(part * np.hanning(len(part)))).argmax() * 4.0) for part in loud]
+        return bool(np.ptp(peaks_hz) > 0.08 * np.mean(peaks_hz))
+
+    sirens, horns = (np.mean([wanders(label, seed) for seed in range(30)]) for label in ("siren", "vehicle_horn"))
+    assert sirens > 0.5 > 0.3 > horns
