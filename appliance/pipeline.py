@@ -109,6 +109,8 @@ class Moment:
     """Level (RMS) of each microphone over the frame; 0 is full scale."""
     step_s: float
     """Time it took to work out, from samples to events."""
+    mics: tuple[int, ...]
+    """Which microphones, counted from 0, were listened to; the others do not work."""
 
 
 class Observer(Protocol):
@@ -214,7 +216,9 @@ class _Loop:
         self._step_s += time.perf_counter() - began_s
         if self._metered:
             self._levels_dbfs = levels_dbfs(np.concatenate(self._metered, axis=1))
-        moment = Moment(scene, tuple(tracks), tuple(events), self._stream_s, self._levels_dbfs, self._step_s)
+        moment = Moment(
+            scene, tuple(tracks), tuple(events), self._stream_s, self._levels_dbfs, self._step_s, hops[-1].mics
+        )
         new = [event for event in events if event.state == "new"]
         self._events += len(new)
         self._alerts += sum(event.severity == "alert" for event in new)

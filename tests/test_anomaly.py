@@ -339,7 +339,7 @@ def keeper(folder: Path, model: Path) -> MemoryKeeper:
     return MemoryKeeper(settings, SceneModel.load(model))
 
 
-MOMENT = Moment(SceneFrame((), 0, 0), (), (), 0.0, (), 0.0)
+MOMENT = Moment(SceneFrame((), 0, 0), (), (), 0.0, (), 0.0, ())
 
 
 def met(memory: SiteMemory, seconds: float = 400.0) -> None:

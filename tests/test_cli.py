@@ -177,6 +177,14 @@ def test_listen_draws_levels_objects_and_events(intensity_model: Path, tmp_path:
     assert re.search(r"1 +drone +3(19|20|21)° ± \d+° +\+(19|20|21)°", done.stdout)
 
 
+def test_listen_says_which_microphone_is_not_used(intensity_model: Path, tmp_path: Path) -> None:
+    samples = at_array(hum(2.0), load_array(ARRAY), 40.0)
+    samples[2] = 0.0
+    done = appliance("listen", write_flac(tmp_path / "hum.flac", samples), "--array", ARRAY, "--model", intensity_model)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"(\d) .*not used", done.stdout) == ["3"]
+
+
 # --- bad input: one line, the remedy, the right status ---
 
 

@@ -67,7 +67,7 @@ class LiveView:
         moment = self._moment
         if moment is None:
             return Text(f"{self._title}: waiting for audio …")
-        return Group(self._head(moment), _levels(moment.levels_dbfs), self._objects(moment.tracks), self._event_table())
+        return Group(self._head(moment), _levels(moment), self._objects(moment.tracks), self._event_table())
 
     def _note(self, events: Sequence[Event], stream_s: float) -> None:
         # Replaced, not changed: the redraw runs in another thread.
@@ -116,12 +116,13 @@ class LiveView:
         return table
 
 
-def _levels(levels_dbfs: Sequence[float]) -> Table:
+def _levels(moment: Moment) -> Table:
     table = Table("microphone", "level", "dBFS", box=None, pad_edge=False)
-    for mic, level_dbfs in enumerate(levels_dbfs, start=1):
+    for mic, level_dbfs in enumerate(moment.levels_dbfs):
         share = (level_dbfs - _FAINTEST_DBFS) / (_LOUDEST_DBFS - _FAINTEST_DBFS)
         filled = round(_BAR_CELLS * min(max(share, 0.0), 1.0))
-        table.add_row(str(mic), f"[green]{'█' * filled}[/][dim]{'·' * (_BAR_CELLS - filled)}[/]", f"{level_dbfs:.1f}")
+        bar = f"[green]{'█' * filled}[/][dim]{'·' * (_BAR_CELLS - filled)}[/]"
+        table.add_row(str(mic + 1), bar, f"{level_dbfs:.1f}" + ("" if mic in moment.mics else "  not used"))
     return table
 
 

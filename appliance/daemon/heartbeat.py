@@ -110,6 +110,7 @@ class Heartbeat:
             "hearing": hearing,
             "faults": faults,
             "levels_dbfs": [round(level, 1) for level in levels],
+            "microphones_used": [mic + 1 for mic in latest.mics] if latest else [],
             "frames": frames,
             "step_p50_ms": round(p50_s * 1e3, 2),
             "step_p99_ms": round(p99_s * 1e3, 2),

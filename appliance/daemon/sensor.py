@@ -196,7 +196,6 @@ def _details(source: AudioSource, stages: Stages, beside: Beside) -> dict[str, A
         "open_events": len(stages.policy.open_events),
         "rejected": rejected,
         "audio": lost,
-        "microphones_used": [mic + 1 for mic in stages.extractor.mics],
         "clips": {state: beside.recorder.counts[state] for state in ("written", "failed")},
         "hearing_check": beside.hearing.told,
         **({"novelty": beside.keeper.state()} if beside.keeper else {}),

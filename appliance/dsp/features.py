@@ -141,7 +141,7 @@ class FeatureExtractor:
         frames: list[FeatureFrame] = []
         # Hop by hop, so that it does not matter how blocks are cut; hardly ever is there more than one group.
         for mics, group in groupby(hops, lambda hop: self._working.push(hop.samples)):
-            if mics != self.mics:
+            if mics != self._mics:
                 self._listen_with(mics)
             heard = list(group)
             own = spectrum[len(frames) : len(frames) + len(heard), list(mics)]
@@ -153,6 +153,6 @@ class FeatureExtractor:
         return frames
 
     def _listen_with(self, mics: tuple[int, ...]) -> None:
-        self.mics = mics
+        self._mics = mics
         self.encoder = FoaEncoder(self._geometry.part(mics))
         self._validity = band_validity(self.encoder)
