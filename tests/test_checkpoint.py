@@ -42,7 +42,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for wrong in (b"", b"not a file of PyTorch", whole[: len(whole) // 2]):
         path.write_bytes(wrong)
-        with pytest.raises(ModelError, match=r"last\.pt: not a checkpoint \(.+\); give the last\.pt"):
+        with pytest.raises(ModelError, match=r"last\.pt: not a checkpoint \(.+\); give the last \.pt"):
             read_checkpoint(path)
     torch.save([1], path)
     with pytest.raises(ModelError, match="it holds no network and settings"):
@@ -54,7 +54,7 @@ def test_another_kind_of_network_is_refused() -> None:
         load_checkpoint(SHIPPED / "tagger" / "middle.pt")
     with pytest.raises(ModelError, match=r"small\.pt: another kind of network"):
         load_tagger(SHIPPED / "small.pt")
-    with pytest.raises(ModelError, match=r"small\.pt: another kind of network .*give the last\.pt"):
+    with pytest.raises(ModelError, match=r"small\.pt: another kind of network .*give the last \.pt"):
         load_full(SHIPPED / "small.pt")
 
 
