@@ -67,7 +67,7 @@ def test_each_lies_where_such_sounds_lie(label: str, low_hz: float, high_hz: flo
 
 
 def test_a_helicopter_beats_as_its_main_rotor_does() -> None:
-    """The strongest beat, of up to 30 a second, is there again at twice and thrice its rate: it is a rhythm."""
+    """The strongest beat, of up to 30 a second, is there again at twice its rate: it is a rhythm."""
     rhythmic = 0
     for seed in _SEEDS:
         sound = made("helicopter", seed)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.audio.wiring import WiringCheck
-from appliance.dsp.working import AUDIBLE_DBFS, is_weak, level_dbfs
+from appliance.dsp.working import AUDIBLE_DBFS, is_weak, swing_dbfs
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Float32Array
 
@@ -100,11 +100,11 @@ class MicrophoneWatch:
         return self._wrong if mean[best] > _WIRING_CURED_GAIN else ""
 
     def _is_audible(self, samples: Float32Array) -> bool:
-        return bool(level_dbfs(samples).min() > AUDIBLE_DBFS)
+        return bool(swing_dbfs(samples).min() > AUDIBLE_DBFS)
 
     def _weigh(self, samples: Float32Array) -> set[str]:
         """What is wrong with one second."""
-        weak, mean = is_weak(level_dbfs(samples)), samples.mean(axis=1)
+        weak, mean = is_weak(swing_dbfs(samples)), samples.mean(axis=1)
         spread = np.ptp(samples, axis=1)
         clipped = (np.abs(samples) >= _CLIPPED_FROM).mean(axis=1)
         with self._lock:

@@ -44,7 +44,7 @@ class WorkingMicrophones:
         self._stuck_s = np.where(stuck, self._stuck_s + seconds, 0.0)
         self._second.append(samples)
         if sum(each.shape[1] for each in self._second) >= SAMPLE_RATE_HZ:
-            weak = is_weak(level_dbfs(np.concatenate(self._second, axis=1)))
+            weak = is_weak(swing_dbfs(np.concatenate(self._second, axis=1)))
             self._second.clear()
             self._weak_s = np.where(weak, self._weak_s + 1.0, 0.0)
         broken = (self._stuck_s >= _STUCK_S) | (self._weak_s >= _WEAK_S)
@@ -55,7 +55,7 @@ class WorkingMicrophones:
         return self._mics
 
 
-def level_dbfs(samples: Float32Array) -> npt.NDArray[np.float64]:
+def swing_dbfs(samples: Float32Array) -> npt.NDArray[np.float64]:
     """(mics,) RMS level of what swings in (mics, n) samples, without the offset, at least -120."""
     least = 10.0 ** (_FLOOR_DBFS / 20.0)
     return np.asarray(20.0 * np.log10(np.maximum(samples.std(axis=1, dtype=np.float64), least)))

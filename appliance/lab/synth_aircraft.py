@@ -9,7 +9,7 @@ what the ground returns of an aeroplane moves a comb through its noise.
 import numpy as np
 import numpy.typing as npt
 
-from appliance.lab.synth_parts import gain, lines, peak_1, resonance, softened, unit, wander
+from appliance.lab.synth_parts import gain, lines, peak_1, resonance, softened, strokes, unit, wander
 
 _RATE_HZ = 16_000
 
@@ -24,9 +24,7 @@ def synth_helicopter(rng: np.random.Generator, seconds: float) -> npt.NDArray[np
     beats = main_hz * np.cumsum(speed) / _RATE_HZ
     rotor = unit(lines(rng, beats, main_hz, rng.uniform(0.6, 3.0), 40))
     beat = (1.0 - (beats % 1.0)) ** rng.uniform(1.0, 12.0)
-    slaps = np.zeros(samples)
-    slaps[np.flatnonzero(np.diff(np.floor(beats), prepend=0.0))] = 1.0
-    slaps *= rng.normal(1.0, 0.15, samples)
+    slaps = strokes(rng, beats, 0.15)
     slap = unit(resonance(slaps, rng.uniform(80.0, 700.0), rng.uniform(0.6, 3.0)))
     tail_hz = main_hz * (rng.uniform(20.0, 40.0) if rng.random() < 0.25 else rng.uniform(3.0, 7.0))
     tail = unit(lines(rng, beats * tail_hz / main_hz, tail_hz, rng.uniform(0.8, 3.0), 30))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from appliance.lab.synth_parts import peak_1, softened
+from appliance.lab.synth_parts import gain, log_uniform, peak_1, softened, unit
 
 _RATE_HZ = 16_000
 
@@ -20,7 +20,7 @@ def synth_explosion(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.
     samples = int(seconds * _RATE_HZ)
     fireworks = rng.random() < 0.5
     sound = np.zeros(samples)
-    positive_s = np.exp(rng.uniform(np.log(0.0005), np.log(0.008)))
+    positive_s = log_uniform(rng, 0.0005, 0.008)
     echo = _tail(rng)
     later = rng.integers(0, samples // 2, int(rng.integers(0, 7)) if fireworks else 0)
     for at in (int(0.02 * _RATE_HZ), *later.tolist()):
@@ -40,12 +40,12 @@ def _blast(rng: np.random.Generator, positive_s: float) -> _Samples:
 
 def _tail(rng: np.random.Generator) -> _Samples:
     """Direct sound, some reflections, and a diffuse rest that decays and darkens."""
-    decay_s = np.exp(rng.uniform(np.log(0.1), np.log(1.5)))
+    decay_s = log_uniform(rng, 0.1, 1.5)
     samples = int(3.0 * decay_s * _RATE_HZ)
     time_s = np.arange(samples) / _RATE_HZ
     diffuse = lfilter([1.0], [1.0, -rng.uniform(0.3, 0.95)], rng.standard_normal(samples))
     diffuse *= np.exp(-3.0 * time_s / decay_s) * (1.0 - np.exp(-time_s / rng.uniform(0.005, 0.1)))
-    tail = diffuse / (np.sqrt(np.square(diffuse).sum()) + 1e-9) * 10.0 ** (rng.uniform(-15.0, 6.0) / 20.0)
+    tail = diffuse / (np.sqrt(np.square(diffuse).sum()) + 1e-9) * gain(rng, -15.0, 6.0)
     for _ in range(int(rng.integers(0, 5))):
         tail[int(rng.integers(1, samples))] += rng.uniform(-0.6, 0.6)
     tail[0] += 1.0
@@ -56,4 +56,4 @@ def _crackle(rng: np.random.Generator, samples: int) -> _Samples:
     clicks = (rng.random(samples) < rng.uniform(5.0, 80.0) / _RATE_HZ) * rng.normal(0.0, 1.0, samples)
     begun = np.arange(samples) > rng.uniform(0.0, 0.5) * samples
     heard = lfilter([1.0, -1.0], [1.0, -rng.uniform(0.5, 0.95)], clicks * begun)
-    return np.asarray(heard / (heard.std() + 1e-9))
+    return unit(heard)

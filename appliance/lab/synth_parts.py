@@ -38,8 +38,20 @@ def resonance(signal: _Samples, hz: float, quality: float) -> _Samples:
 
 def softened(rng: np.random.Generator, sound: _Samples, low_hz: float, high_hz: float) -> _Samples:
     """Above some corner it falls by 6 dB an octave, as what is far away or behind a cowling does."""
-    keep = np.exp(-2.0 * np.pi * np.exp(rng.uniform(np.log(low_hz), np.log(high_hz))) / _RATE_HZ)
+    keep = np.exp(-2.0 * np.pi * log_uniform(rng, low_hz, high_hz) / _RATE_HZ)
     return np.asarray(lfilter([1.0 - keep], [1.0, -keep], sound))
+
+
+def strokes(rng: np.random.Generator, cycles: _Samples, scatter: float) -> _Samples:
+    """A blow (n,) each time that a phase in cycles (n,) is whole, each of strength 1, more or less."""
+    blows = np.zeros(len(cycles))
+    blows[np.flatnonzero(np.diff(np.floor(cycles), prepend=0.0))] = 1.0
+    return np.asarray(blows * rng.normal(1.0, scatter, len(cycles)))
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number between two, each octave as likely as any other."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def gain(rng: np.random.Generator, low_db: float, high_db: float) -> float:

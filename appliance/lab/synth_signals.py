@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter, sawtooth
 
-from appliance.lab.synth_parts import peak_1, wander
+from appliance.lab.synth_parts import log_uniform, peak_1, wander
 
 _RATE_HZ = 16_000
 
@@ -26,13 +26,13 @@ def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.floa
         hz = np.where(second, low_hz * rng.uniform(1.12, 1.6), low_hz)
     elif kind == "beeps":
         hz = np.full_like(time_s, rng.uniform(500.0, 3800.0))
-        period_s = np.exp(rng.uniform(np.log(0.08), np.log(1.6)))
+        period_s = log_uniform(rng, 0.08, 1.6)
         loudness = ((time_s / period_s + rng.random()) % 1.0 < rng.uniform(0.3, 0.8)).astype(np.float64)
     else:
         motor = kind == "motor"
         low_hz = rng.uniform(120.0, 350.0) if motor else rng.uniform(350.0, 900.0)
         high_hz = low_hz * rng.uniform(1.4, 3.0)
-        period_s = rng.uniform(3.0, 12.0) if motor else np.exp(rng.uniform(np.log(0.08), np.log(6.0)))
+        period_s = rng.uniform(3.0, 12.0) if motor else log_uniform(rng, 0.08, 6.0)
         phase = 2.0 * np.pi * (time_s / period_s + rng.random())
         rising = 0.5 + 0.5 * (np.sin(phase) if rng.random() < 0.4 else sawtooth(phase, rng.uniform(0.1, 0.9)))
         hz = low_hz * (high_hz / low_hz) ** rising
@@ -51,7 +51,7 @@ def synth_horn(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float
     blown = np.zeros_like(time_s)
     at_s = rng.uniform(0.0, 0.5)
     while at_s < seconds:
-        long_s = np.exp(rng.uniform(np.log(0.12), np.log(3.0)))
+        long_s = log_uniform(rng, 0.12, 3.0)
         blown[(time_s >= at_s) & (time_s < at_s + long_s)] = 1.0
         at_s += long_s + rng.uniform(0.1, 1.0)
     return peak_1(sound * lfilter([0.004], [1.0, -0.996], blown))

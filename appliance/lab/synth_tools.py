@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from appliance.lab.synth_parts import gain, lines, peak_1, resonance, softened, unit, wander
+from appliance.lab.synth_parts import gain, lines, log_uniform, peak_1, resonance, softened, strokes, unit, wander
 
 _RATE_HZ = 16_000
 
@@ -27,14 +27,10 @@ def _two_stroke(rng: np.random.Generator, samples: int) -> _Samples:
     throttle = _pulled(rng, samples)
     firing_hz = (idle_hz + (full_hz - idle_hz) * throttle) * (1.0 + wander(rng, samples, rng.uniform(0.005, 0.05), 0.1))
     cycles = np.cumsum(firing_hz) / _RATE_HZ
-    blows = np.zeros(samples)
-    blows[np.flatnonzero(np.diff(np.floor(cycles), prepend=0.0))] = 1.0
-    blows *= rng.normal(1.0, rng.uniform(0.02, 0.3), samples)
+    blows = strokes(rng, cycles, rng.uniform(0.02, 0.3))
     exhaust = lfilter([1.0, -0.9], [1.0, -rng.uniform(0.3, 0.95)], blows)
     for _ in range(int(rng.integers(1, 4))):
-        exhaust = unit(exhaust) + gain(rng, -12.0, 3.0) * unit(
-            resonance(blows, np.exp(rng.uniform(np.log(120.0), np.log(3000.0))), 2.0)
-        )
+        exhaust = unit(exhaust) + gain(rng, -12.0, 3.0) * unit(resonance(blows, log_uniform(rng, 120.0, 3000.0), 2.0))
     chain = unit(rng.standard_normal(samples)) * (0.2 + throttle)
     chain = lfilter([1.0, -rng.uniform(0.0, 0.8)], [1.0], chain)
     return (unit(exhaust) + gain(rng, -25.0, 0.0) * unit(chain)) * (0.3 + 0.7 * throttle)
@@ -47,9 +43,7 @@ def _universal_motor(rng: np.random.Generator, samples: int) -> _Samples:
     teeth = int(rng.choice((4, 5, 7, 9, 12)))
     motor = lines(rng, turns, shaft_hz, rng.uniform(0.5, 3.0), 24)
     gear = lines(rng, teeth * turns, teeth * shaft_hz, rng.uniform(1.0, 6.0), 8)
-    cut = resonance(
-        rng.standard_normal(samples), np.exp(rng.uniform(np.log(400.0), np.log(5000.0))), rng.uniform(0.5, 2.0)
-    )
+    cut = resonance(rng.standard_normal(samples), log_uniform(rng, 400.0, 5000.0), rng.uniform(0.5, 2.0))
     cut = unit(cut) * (0.1 + _pulled(rng, samples)) * (1.0 + rng.uniform(0.0, 0.8) * np.cos(2.0 * np.pi * turns))
     return unit(motor) + gain(rng, -15.0, 5.0) * unit(gear) + gain(rng, -20.0, 6.0) * unit(cut)
 
@@ -59,8 +53,7 @@ def _hammer(rng: np.random.Generator, samples: int) -> _Samples:
     since = cycles % 1.0
     blow = rng.standard_normal(samples) * np.exp(-since * rng.uniform(4.0, 25.0))
     rung = sum(
-        gain(rng, -15.0, 5.0)
-        * unit(resonance(blow, np.exp(rng.uniform(np.log(120.0), np.log(4000.0))), rng.uniform(2.0, 12.0)))
+        gain(rng, -15.0, 5.0) * unit(resonance(blow, log_uniform(rng, 120.0, 4000.0), rng.uniform(2.0, 12.0)))
         for _ in range(int(rng.integers(2, 5)))
     )
     hiss = unit(lfilter([1.0, -0.9], [1.0], rng.standard_normal(samples)))  # of the compressed air
