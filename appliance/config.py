@@ -111,6 +111,8 @@ class TrackingSettings(Table):
     """… N: within this many label frames (100 ms each)."""
     coast_s: float = Field(default=3.0, gt=0.0)
     """A confirmed track unheard for longer than this is deleted."""
+    arrival_strength: float = Field(default=3.0, gt=0.0)
+    """Sound that the network does not report is followed too, where it stands out of the ambience by so much."""
     process_noise_deg_s: float = Field(default=8.0, gt=0.0)
     """How fast directions of sources are expected to move, degrees per second (1 sigma)."""
 

@@ -12,7 +12,17 @@ from appliance.audio.source import AudioSource
 from appliance.errors import DeviceError, RecordingError
 from appliance.events import EventPolicy
 from appliance.tracking import Tracker
-from appliance.types import ANOMALY, AudioBlock, Event, FeatureFrame, Float32Array, SceneFrame, Strangeness, Track
+from appliance.types import (
+    ANOMALY,
+    Arrival,
+    AudioBlock,
+    Event,
+    FeatureFrame,
+    Float32Array,
+    SceneFrame,
+    Strangeness,
+    Track,
+)
 
 _SILENCE_DBFS = -120.0
 
@@ -39,6 +49,13 @@ class Model(Protocol):
 
     def reset(self) -> None:
         """Forget what was heard."""
+
+
+class Arrivals(Protocol):
+    """`dsp.arrivals.ArrivalFinder`."""
+
+    def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Arrival:
+        """Where the strongest sound comes from after the hops of this label frame."""
 
 
 class Novelty(Protocol):
@@ -68,6 +85,10 @@ class Stages(Protocol):
     @property
     def model(self) -> Model:
         """Features → objects."""
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """Samples → where the strongest sound comes from."""
 
     @property
     def tracker(self) -> Tracker:
@@ -203,7 +224,8 @@ class _Loop:
         stages = self._stages
         scene = dataclasses.replace(stages.model.step(hops), after_gap=self._after_gap)
         self._after_gap = False
-        tracks = stages.tracker.update(scene)
+        arrival = stages.arrivals.find(hops, after_gap=scene.after_gap) if stages.arrivals else None
+        tracks = stages.tracker.update(scene, arrival)
         if stages.tagger:
             tracks = stages.tagger.tag(hops, tracks, after_gap=scene.after_gap)
         strange = stages.novelty.judge(hops, scene) if stages.novelty else None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.config import SiteSettings
+from appliance.dsp.arrivals import ArrivalFinder
 from appliance.dsp.features import FeatureExtractor
 from appliance.errors import ConfigError
 from appliance.events import EventPolicy, UlidFactory, policies_for
@@ -25,6 +26,8 @@ class Stages:
     """Samples → features of the array."""
     model: SceneModel
     """Features → objects."""
+    arrivals: ArrivalFinder | None
+    """Samples → where the strongest sound comes from, where there is a tagger to say what it is."""
     tracker: Tracker
     """Objects → tracks."""
     tagger: ObjectTagger | None
@@ -70,7 +73,9 @@ def build_stages(
         novelty = NoveltyListener(
             memory, model.classes, embedded=embedded, false_per_day=settings.novelty.false_per_day
         )
-    return Stages(FeatureExtractor(geometry), model, tracker, model.new_tagger(geometry), policy, novelty)
+    tagger = model.new_tagger(geometry)
+    arrivals = ArrivalFinder(geometry) if tagger else None
+    return Stages(FeatureExtractor(geometry), model, arrivals, tracker, tagger, policy, novelty)
 
 
 def new_memory(settings: SiteSettings, model: SceneModel) -> SiteMemory:

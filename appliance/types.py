@@ -131,6 +131,16 @@ class Strangeness:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """Where the strongest sound of the last second comes from, whatever it is."""
+
+    doa: Direction
+    """Direction of arrival."""
+    strength: float
+    """How far it stands out of the directions around, in variances of what ambience alone would make of a bin, averaged over bins."""
+
+
+@dataclass(frozen=True, slots=True)
 class Track:
     """A sound object with an identity, followed over time on the sphere."""
 
@@ -143,7 +153,8 @@ class Track:
     covariance_deg2: tuple[tuple[float, float], tuple[float, float]]
     """((azimuth·cos(elevation), cross), (cross, elevation)) variance of the direction in square degrees."""
     class_probs: Float32Array
-    """(classes,) smoothed probability that an active object of each class is there: activity times class."""
+    """(classes,) smoothed probability that an active object of each class is there: activity times class. The same for each
+    where the network has never reported it, before the tagger has its say."""
     first_utc_ns: int
     """UTC of the first detection."""
     last_update_utc_ns: int
@@ -151,7 +162,8 @@ class Track:
     updated: bool = True
     """True where this frame brought a detection; False where the track coasts."""
     slots: tuple[int, ...] = ()
-    """The network's slots that reported it in this frame: whose masks are its sound. In one frame no slot has two tracks."""
+    """The network's slots that reported it in this frame: whose masks are its sound. In one frame no slot has two tracks. None
+    where its power alone tells of it."""
     nearest: tuple[tuple[str, float], ...] = ()
     """(class, probability) of the known classes that it is most like, where it is none of them itself."""
 

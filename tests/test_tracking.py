@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.angles import arc_distance_deg, unit_vector
-from appliance.config import TrackingSettings
+from appliance.config import MountSettings, TrackingSettings
 from appliance.tracking import Tracker
 from appliance.tracking.sphere import SphereFilter, arc_deg, tangent_deg
-from appliance.types import Direction, SceneFrame, SceneObject, Track
+from appliance.types import Arrival, Direction, SceneFrame, SceneObject, Track
 
 DRONE, ENGINE, SHOT = range(3)
 FRAME_NS = 100_000_000
@@ -45,10 +45,10 @@ class Run:
         self.tracker = Tracker(TrackingSettings.model_validate(changes))
         self.history: list[list[Track]] = []
 
-    def frame(self, *objects: SceneObject, after_s: float = 0.1) -> list[Track]:
+    def frame(self, *objects: SceneObject, after_s: float = 0.1, arrival: Arrival | None = None) -> list[Track]:
         index = len(self.history)
         self.utc_ns = getattr(self, "utc_ns", 0) + round(after_s * 1e9)
-        tracks = self.tracker.update(SceneFrame(objects, index, self.utc_ns))
+        tracks = self.tracker.update(SceneFrame(objects, index, self.utc_ns), arrival)
         self.history.append(tracks)
         return tracks
 
@@ -298,3 +298,99 @@ def test_turning_the_world_turns_the_tracks_and_nothing_else(turn_deg: float, st
                 )
                 < 1e-3
             )
+
+
+def arriving(azimuth_deg: float, elevation_deg: float = 10.0, strength: float = 8.0) -> Arrival:
+    return Arrival(Direction(azimuth_deg, elevation_deg), strength)
+
+
+QUIET = sound(0.0, score=0.01)
+"""A slot that reports nothing."""
+
+
+def test_what_only_power_tells_of_is_followed_without_a_name() -> None:
+    run = Run()
+    for step in range(30):
+        run.frame(QUIET, arrival=arriving(50.0 + step))
+    (track,) = run.history[-1]
+    assert (track.track_id, track.status, track.slots) == (1, "confirmed", ())
+    assert track.doa.azimuth_deg == pytest.approx(79.0, abs=4.0)
+    assert track.doa.elevation_deg == pytest.approx(10.0, abs=0.5)
+    np.testing.assert_allclose(track.class_probs, 0.25)
+
+
+def test_what_does_not_stand_out_enough_is_not_followed() -> None:
+    run = Run(arrival_strength=5.0)
+    for _ in range(10):
+        run.frame(QUIET, arrival=arriving(50.0, strength=4.9))
+    assert run.ids() == set()
+
+
+def test_the_network_names_what_power_has_found() -> None:
+    run = Run()
+    for _ in range(10):
+        run.frame(QUIET, arrival=arriving(50.0))
+    for _ in range(3):
+        (track,) = run.frame(sound(58.0, kind=ENGINE), arrival=arriving(50.0))
+    assert track.track_id == 1
+    assert int(track.class_probs.argmax()) == ENGINE
+    assert track.class_probs[ENGINE] == pytest.approx(0.9 * 0.95, abs=1e-3)
+
+
+def test_a_named_track_gets_the_detection_before_an_unnamed_one() -> None:
+    run = Run()
+    for _ in range(10):
+        run.frame(sound(30.0), arrival=arriving(60.0))
+    named, unnamed = run.frame(sound(44.0))
+    assert (named.updated, unnamed.updated) == (True, False)
+
+
+def test_power_keeps_a_track_that_the_network_no_longer_reports() -> None:
+    run = Run(coast_s=1.0)
+    for _ in range(10):
+        run.frame(sound(30.0))
+    for step in range(50):
+        run.frame(QUIET, arrival=arriving(30.0 + 0.5 * step))
+    (track,) = run.history[-1]
+    assert (track.track_id, track.status) == (1, "confirmed")
+    assert track.doa.azimuth_deg == pytest.approx(54.5, abs=3.0)
+    assert track.class_probs[DRONE] == pytest.approx(0.9 * 0.95, abs=0.02)
+    for _ in range(15):
+        run.frame(QUIET, arrival=arriving(54.5, strength=1.0))
+    assert run.history[-1] == []
+
+
+def test_an_arrival_adds_nothing_to_what_the_network_reports_there() -> None:
+    run, alone = Run(), Run()
+    for _ in range(20):
+        run.frame(sound(30.0), arrival=arriving(44.0))
+        alone.frame(sound(30.0))
+    assert run.ids() == {1}
+    assert run.history[-1][0].doa == alone.history[-1][0].doa
+
+
+def test_an_arrival_from_elsewhere_is_a_track_beside_those_of_the_network() -> None:
+    run = Run()
+    for _ in range(20):
+        run.frame(sound(-90.0, kind=ENGINE), arrival=arriving(30.0))
+    named, unnamed = run.history[-1]
+    assert named.class_probs[ENGINE] == pytest.approx(0.9 * 0.95, abs=1e-3)
+    assert unnamed.doa.azimuth_deg == pytest.approx(30.0, abs=1.0)
+    np.testing.assert_allclose(unnamed.class_probs, 0.25)
+
+
+def test_the_ground_does_not_flatten_what_power_tells_of_elevation() -> None:
+    tracker = Tracker(TrackingSettings(), MountSettings(ground="grass"))
+    for index in range(10):
+        tracks = tracker.update(SceneFrame((QUIET,), index, index * FRAME_NS), arriving(40.0, 25.0))
+    assert tracks[0].doa.elevation_deg == pytest.approx(25.0, abs=0.5)
+
+
+def test_an_unnamed_track_that_meets_a_named_one_becomes_part_of_it() -> None:
+    run = Run()
+    for _ in range(10):
+        run.frame(sound(0.0, kind=SHOT), arrival=arriving(22.0))
+    assert run.ids() == {1, 2}
+    for _ in range(15):
+        run.frame(sound(11.0, kind=SHOT))
+    assert [track.track_id for track in run.history[-1]] == [1]

@@ -17,6 +17,8 @@ from appliance.types import Event, Track
 
 _LOUDEST_DBFS, _FAINTEST_DBFS = 0.0, -90.0
 _BAR_CELLS = 30
+_LEAST_NAMED = 0.15
+"""What is followed by its power alone and is likelier nothing that has a name is shown without one."""
 _EVENT_LINES = 8
 _REDRAWS_PER_S = 5
 
@@ -99,7 +101,7 @@ class LiveView:
             elevation = f"{elevation_deg:+.0f}°" if track.doa.elevation_valid else "–"
             table.add_row(
                 str(track.track_id),
-                self._classes[best].replace("_", " "),
+                self._classes[best].replace("_", " ") if track.class_probs[best] >= _LEAST_NAMED else "unnamed",
                 f"{round(bearing_deg) % 360:03d}° ± {sigma_deg:.0f}°",
                 elevation,
                 f"{track.class_probs[best]:.0%}",

@@ -35,6 +35,7 @@ class LiveTracks:
         clock: Callable[[], ClockQuality] = clock_quality,
     ) -> None:
         self._settings: LiveTrackSettings = settings.live_tracks
+        self._least_probability = settings.tracking.detection_activity
         self._unit = settings.unit
         self._pose = Pose(settings.mount)
         self._classes = tuple(classes)
@@ -57,7 +58,7 @@ class LiveTracks:
         self._credit = min(1.0 + per_frame, self._credit + per_frame)
         if not self._settings.enabled or self._credit < 1.0 - _ROUNDING:
             return
-        tracks = [track for track in moment.tracks if track.status in ("confirmed", "coasting")]
+        tracks = [track for track in moment.tracks if self._is_told(track)]
         self._goodbyes = _GOODBYES if tracks else max(-1, self._goodbyes - 1)
         if self._goodbyes >= 0:
             self._credit -= 1.0
@@ -68,6 +69,11 @@ class LiveTracks:
         del events, stream_s
         if self._settings.enabled:
             self._sender.send(self._message([], time.time_ns()).encode())
+
+    def _is_told(self, track: Track) -> bool:
+        """What is likelier nothing that has a name is followed, but shown to nobody."""
+        confirmed = track.status in ("confirmed", "coasting")
+        return confirmed and float(track.class_probs.max()) >= self._least_probability
 
     def _message(self, tracks: Sequence[Track], utc_ns: int) -> str:
         told = sorted((self._told(track) for track in tracks), key=lambda track: -track["confidence"])

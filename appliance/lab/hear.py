@@ -8,14 +8,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from appliance.config import MountSettings, SiteSettings, Surface
+from appliance.config import ClassPolicy, MountSettings, SiteSettings, Surface
+from appliance.dsp.arrivals import ArrivalFinder
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import EventPolicy, policies_for, seeded_ulids
 from appliance.events.confidence import Calibration, confidence
 from appliance.geometry import ArrayGeometry
 from appliance.lab.sensors import LABEL_SAMPLES
 from appliance.model.scene import SceneModel
-from appliance.pipeline import Extractor, Model, Moment, Novelty, Observer, Tagger, run
+from appliance.pipeline import Arrivals, Extractor, Model, Moment, Novelty, Observer, Tagger, run
 from appliance.tracking import Tracker
 from appliance.types import AudioBlock, Event, Float32Array
 
@@ -52,6 +53,7 @@ class _Stages:
 
     extractor: Extractor
     model: Model
+    arrivals: Arrivals | None
     tracker: Tracker
     tagger: Tagger | None
     policy: EventPolicy
@@ -60,7 +62,7 @@ class _Stages:
 
 @dataclass(frozen=True, slots=True)
 class HeardFrame:
-    """A confirmed track that was heard in one label frame."""
+    """A confirmed track that was heard in one label frame, and is likely enough of its class for an event to go on."""
 
     frame: int
     """Label frame since the scene's start."""
@@ -134,11 +136,19 @@ class MemorySource(contextlib.AbstractContextManager["MemorySource"]):
 class _Collector:
     """Observer and sink: keeps events with their time, confirmed tracks and the target's score."""
 
-    def __init__(self, classes: Sequence[str], calibration: Calibration, *, tagged: bool) -> None:
+    def __init__(
+        self,
+        classes: Sequence[str],
+        policies: Mapping[str, ClassPolicy],
+        calibration: Calibration,
+        *,
+        tagged: bool,
+    ) -> None:
         self.events: list[tuple[float, Event]] = []
         self.frames: list[HeardFrame] = []
         self.target: dict[int, tuple[float, float, float]] = {}
         self._classes, self._calibration, self._tagged = tuple(classes), calibration, tagged
+        self._least = [policies[label].release for label in classes]
         self._target = self._classes.index(TARGET) if TARGET in self._classes else None
 
     def append(self, event: Event) -> None:
@@ -159,8 +169,9 @@ class _Collector:
                 score = max(heard, default=0.0)
             self.target[frame] = score, doa.azimuth_deg, doa.elevation_deg
         for track in moment.tracks:
-            if track.status == "confirmed" and track.updated:
-                best_class = int(track.class_probs.argmax())
+            best_class = int(track.class_probs.argmax())
+            least = self._least[best_class]
+            if track.status == "confirmed" and track.updated and track.class_probs[best_class] >= least:
                 label = self._classes[best_class]
                 self.frames.append(
                     HeardFrame(
@@ -194,9 +205,10 @@ def hear(
     extractor, model = system.stages(geometry)
     network = model if isinstance(model, SceneModel) else None
     calibration = network.calibration if network else {}
+    policies = policies_for(model.classes, model.thresholds, settings.policy)
     policy = EventPolicy(
         model.classes,
-        policies_for(model.classes, model.thresholds, settings.policy),
+        policies,
         unit=settings.unit,
         mount=settings.mount,
         ulids=seeded_ulids(b"judge"),
@@ -205,9 +217,10 @@ def hear(
     )
     tracker = Tracker(settings.tracking, settings.mount, sigma_factor=network.doa_sigma_factor if network else 1.0)
     tagger = network.new_tagger(geometry) if network else None
-    collector = _Collector(model.classes, calibration, tagged=tagger is not None)
+    collector = _Collector(model.classes, policies, calibration, tagged=tagger is not None)
     source = MemorySource(samples, gaps)
-    run(source, _Stages(extractor, model, tracker, tagger, policy), collector, [collector, *observers])
+    arrivals = ArrivalFinder(geometry) if tagger else None
+    run(source, _Stages(extractor, model, arrivals, tracker, tagger, policy), collector, [collector, *observers])
     frames = max(collector.target, default=-1) + 1
     score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
     for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():

@@ -20,11 +20,13 @@ from appliance.lab.recipe import Recipe
 from appliance.lab.render import RenderedScene, SourceTruth, render
 from appliance.model.scene import SceneModel
 from appliance.pipeline import Moment
-from appliance.types import Event
+from appliance.types import Direction, Event
 
 LEAST_CLAIM = 0.3
 """What a track shows below this is never said to anybody: the policies' release."""
 _FRAME_S = 0.1
+_SAID = 0.5
+"""A track says that it is of a class in the frames in which it shows so much of the best that it shows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,12 +58,22 @@ class Reached:
     sigma is what the tracker says when nothing corrects it."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Place:
+    """Where a track was heard in a label frame, and as what."""
+
+    frame: int
+    doa: Direction
+    scores: npt.NDArray[np.float32]
+    """(classes,)."""
+
+
 class _Tracks:
     """An observer that keeps every track's class scores and directions."""
 
     def __init__(self) -> None:
         self.scores: dict[int, list[npt.NDArray[np.float32]]] = {}
-        self.places: dict[int, list[tuple[int, float, float]]] = {}
+        self.places: dict[int, list[_Place]] = {}
 
     def frame(self, moment: Moment) -> None:
         """Keep what is heard in this frame; a coasting track shows nothing."""
@@ -69,7 +81,7 @@ class _Tracks:
             scores = track.class_probs if track.updated else np.zeros_like(track.class_probs)
             self.scores.setdefault(track.track_id, []).append(scores)
             if track.updated:
-                place = (moment.scene.frame_index, track.doa.azimuth_deg, track.doa.elevation_deg)
+                place = _Place(moment.scene.frame_index, track.doa, scores)
                 self.places.setdefault(track.track_id, []).append(place)
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
@@ -95,7 +107,9 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
             score = confirmed_score(scores, policy.confirm_frames, policy.window_frames)
             if score <= 0.0:
                 continue
-            owner = _owner(scene.sources, label, tracks.places[track_id], geometry.is_planar)
+            # A track goes on where one sound follows another; it is judged by where it was while it said so.
+            said = [place for place in tracks.places[track_id] if place.scores[index] >= _SAID * score]
+            owner = _owner(scene.sources, label, said, geometry.is_planar)
             if owner is not None:
                 best[owner] = max(best[owner], score)
             else:
@@ -107,9 +121,7 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
     return outcome
 
 
-def _owner(
-    sources: Sequence[SourceTruth], label: str, places: Sequence[tuple[int, float, float]], planar: bool
-) -> int | None:
+def _owner(sources: Sequence[SourceTruth], label: str, places: Sequence[_Place], planar: bool) -> int | None:
     """Which of the sources of this class (counted among them) the track is near for at least half of its frames."""
     grace = round(GRACE_S / _FRAME_S)
     for number, source in enumerate(source for source in sources if source.label == label):
@@ -117,15 +129,15 @@ def _owner(
         if not len(active):
             continue
         near = 0
-        for frame, azimuth_deg, elevation_deg in places:
-            nearest = int(active[np.argmin(np.abs(active - frame))])
-            if abs(nearest - frame) > grace:
+        for place in places:
+            nearest = int(active[np.argmin(np.abs(active - place.frame))])
+            if abs(nearest - place.frame) > grace:
                 continue
             true_azimuth, true_elevation = float(source.azimuth_deg[nearest]), float(source.elevation_deg[nearest])
             error_deg = (
-                abs(wrap_azimuth_deg(azimuth_deg - true_azimuth))
+                abs(wrap_azimuth_deg(place.doa.azimuth_deg - true_azimuth))
                 if planar
-                else arc_distance_deg(azimuth_deg, elevation_deg, true_azimuth, true_elevation)
+                else arc_distance_deg(place.doa.azimuth_deg, place.doa.elevation_deg, true_azimuth, true_elevation)
             )
             near += error_deg <= MAX_ERROR_DEG
         if 2 * near >= len(places):

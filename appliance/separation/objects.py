@@ -30,7 +30,7 @@ class HeardMoment:
     elevation_deg: float
     """0 where the array cannot tell."""
     mask: Float32Array | None
-    """(hops, bands) share of the sound that is the object's; None where it was not heard."""
+    """(hops, bands) share of the sound that is the object's; None where the network did not report it."""
     direct_mask: Float32Array | None = None
     """(hops, bands) of that the direct sound alone, nowhere more; None where it was not heard or is not told apart."""
 
@@ -66,6 +66,7 @@ class ObjectMasks:
         self._frames = 0
         self._objects: dict[int, HeardObject] = {}
         self._confirmed: set[int] = set()
+        self._sounding: dict[int, int] = {}
         self._surest: dict[int, float] = {}
 
     def add(self, scene: SceneFrame, tracks: Sequence[Track], events: Sequence[Event]) -> None:
@@ -81,16 +82,16 @@ class ObjectMasks:
         self._frames += 1
 
     def objects(self) -> list[HeardObject]:
-        """Every track that was confirmed, oldest first."""
+        """Every track that was confirmed, oldest first; but not what the network never reported, unless it became an event."""
         return [
             self._with_surroundings(heard)
             for track_id, heard in sorted(self._objects.items())
             if track_id in self._confirmed
+            and (heard.event_ids or any(moment.mask is not None for moment in heard.moments))
         ]
 
     def _with_surroundings(self, heard: HeardObject) -> HeardObject:
-        sounding = [index for index, moment in enumerate(heard.moments) if moment.mask is not None]
-        moments = heard.moments[: sounding[-1] + 1]
+        moments = heard.moments[: self._sounding[heard.track_id]]
         before = min(_AROUND_FRAMES, heard.first_frame)
         after = min(_AROUND_FRAMES, self._frames - heard.first_frame - len(moments))
         silent = [replace(moment, mask=None, direct_mask=None) for moment in (moments[0], moments[-1])]
@@ -121,3 +122,5 @@ class ObjectMasks:
                     part = np.minimum(slot.direct_mask, slot.mask)
                     direct = part if direct is None else direct + part
         heard.moments.append(HeardMoment(track.doa.azimuth_deg, track.doa.elevation_deg, share, direct))
+        if track.updated:
+            self._sounding[track.track_id] = len(heard.moments)

@@ -38,7 +38,8 @@ def _normalised(scores: Float32Array) -> npt.NDArray[np.float64]:
 
 def _cost(target: Target, detection: Detection, gate_deg: float) -> float:
     arc = arc_deg(target.filter.expected, detection.direction)
-    affinity = class_affinity(target.class_probs, detection.scores)
+    # What nothing has named yet may be anything, but what has a name of that kind comes first.
+    affinity = class_affinity(target.class_probs, detection.scores) if target.named else _LEAST_AFFINITY
     if arc > gate_deg or affinity < _LEAST_AFFINITY:
         return _FORBIDDEN
     return arc / gate_deg + (1.0 - affinity)

@@ -7,12 +7,13 @@ import numpy as np
 from appliance.angles import unit_vector
 from appliance.tracking.ground import Ground
 from appliance.tracking.sphere import Vector, arc_deg
-from appliance.types import Float32Array, SceneFrame, SceneObject
+from appliance.types import Arrival, Direction, Float32Array, SceneFrame, SceneObject
 
 SAME_SOURCE_DEG = 12.0
 """Two reports of one class nearer than this are one source: about twice the scatter of a first-order direction."""
 
 _SIGMA_FLOOR_DEG = 1.0
+_ARRIVAL_SIGMA_DEG = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Detection:
     """False where the array cannot tell elevation."""
     slots: tuple[int, ...] = ()
     """The network's slots that report it, strongest first."""
+    named: bool = True
+    """False where its power alone tells of it: its scores are those of anything."""
 
 
 def detections(scene: SceneFrame, least_score: float, ground: Ground) -> list[Detection]:
@@ -49,9 +52,19 @@ def detections(scene: SceneFrame, least_score: float, ground: Ground) -> list[De
     return found
 
 
+def unnamed(arrival: Arrival, classes: int) -> Detection:
+    """Something that comes from there, one of so many classes or none. Power tells elevations that no ground has flattened."""
+    scores = np.full(classes, 1.0 / (classes + 1), np.float32)
+    return Detection(_pointing(arrival.doa), _ARRIVAL_SIGMA_DEG, scores, arrival.doa.elevation_valid, named=False)
+
+
+def _pointing(doa: Direction) -> Vector:
+    return unit_vector(doa.azimuth_deg, doa.elevation_deg if doa.elevation_valid else 0.0)
+
+
 def _detection(slot: SceneObject, ground: Ground) -> Detection:
     doa = slot.doa
-    direction = unit_vector(doa.azimuth_deg, doa.elevation_deg if doa.elevation_valid else 0.0)
+    direction = _pointing(doa)
     direction = ground.raised(direction) if doa.elevation_valid else direction
     scores = (slot.activity * slot.class_probs).astype(np.float32)
     return Detection(direction, max(slot.doa_sigma_deg, _SIGMA_FLOOR_DEG), scores, doa.elevation_valid, (slot.slot,))

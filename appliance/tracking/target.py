@@ -39,6 +39,7 @@ class Target:
         self.confirmed = settings.confirm_hits == 1
         self.updated = True
         self.slots = detection.slots
+        self.named = detection.named
         self._settings = settings
         self._elevation_valid = detection.elevation_valid
         self._first_utc_ns = self.last_update_utc_ns = utc_ns
@@ -56,9 +57,12 @@ class Target:
         self.filter.predict(elapsed_s)
 
     def hit(self, detection: Detection, elapsed_s: float, utc_ns: int) -> None:
-        """Take in the detection that the frame brought."""
+        """Take in the detection that the frame brought. One that is unnamed says where, and nothing about what."""
         self.filter.update(detection.direction, detection.sigma_deg)
-        self._blend(detection.scores, elapsed_s, _HEARD_MEMORY_S)
+        if detection.named and self.named:
+            self._blend(detection.scores, elapsed_s, _HEARD_MEMORY_S)
+        elif detection.named:
+            self.class_probs, self.named = detection.scores, True
         self.unheard_s, self.updated, self.last_update_utc_ns = 0.0, True, utc_ns
         self.slots = detection.slots
         self._hits.append(True)
@@ -74,7 +78,7 @@ class Target:
     def absorb(self, younger: "Target") -> None:
         """The two have turned out to be one source; this one goes on."""
         self.class_probs = np.maximum(self.class_probs, younger.class_probs)
-        self.confirmed = self.confirmed or younger.confirmed
+        self.confirmed, self.named = self.confirmed or younger.confirmed, self.named or younger.named
         self.slots, younger.slots = self.slots + younger.slots, ()
         if younger.unheard_s < self.unheard_s:
             self.filter, self.unheard_s = younger.filter, younger.unheard_s

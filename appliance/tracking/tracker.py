@@ -1,16 +1,21 @@
 """The tracking loop: predict, detect, associate, update, begin, merge, delete. Time is what the scene says it is."""
 
 import itertools
+from collections.abc import Sequence
+
+import numpy as np
 
 from appliance.config import MountSettings, TrackingSettings
 from appliance.tracking.association import associate
-from appliance.tracking.detections import SAME_SOURCE_DEG, detections
+from appliance.tracking.detections import SAME_SOURCE_DEG, Detection, detections, unnamed
 from appliance.tracking.ground import Ground
 from appliance.tracking.sphere import arc_deg
 from appliance.tracking.target import Target
-from appliance.types import SceneFrame, Track
+from appliance.types import Arrival, SceneFrame, Track
 
 _TOGETHER_S = 1.0
+_SAME_PLACE_DEG = 20.0
+"""An arrival nearer than this to what the network reports, or to a track, is no other sound: beams are wide."""
 _IN_FREE_FIELD = MountSettings(ground="none")
 
 
@@ -38,8 +43,11 @@ class Tracker:
         self._targets, self._together_s, self._utc_ns = [], {}, None
         return gone
 
-    def update(self, scene: SceneFrame) -> list[Track]:
-        """All tracks after this label frame, oldest first; one that is given up comes exactly once, as deleted."""
+    def update(self, scene: SceneFrame, arrival: Arrival | None = None) -> list[Track]:
+        """All tracks after this label frame, oldest first; one that is given up comes exactly once, as deleted.
+
+        `arrival` keeps a track that the network does not report, or begins one.
+        """
         # A clock that is set back must not make time run backwards.
         elapsed_s = 0.0 if self._utc_ns is None else max(0.0, (scene.utc_ns - self._utc_ns) * 1e-9)
         self._utc_ns = scene.utc_ns
@@ -48,21 +56,33 @@ class Tracker:
         found = detections(scene, self._settings.detection_activity, self._ground)
         pairs = associate(self._targets, found, self._settings.gate_deg)
         joined = {row: found[column] for row, column in pairs}
+        taken = {column for _, column in pairs}
+        new = [detection for column, detection in enumerate(found) if column not in taken]
+        if arrival and arrival.strength >= self._settings.arrival_strength and scene.objects:
+            self._arrive(unnamed(arrival, len(scene.objects[0].class_probs)), found, joined, new)
         for row, target in enumerate(self._targets):
             if row in joined:
                 target.hit(joined[row], elapsed_s, scene.utc_ns)
             else:
                 target.miss(elapsed_s)
-        taken = {column for _, column in pairs}
-        self._targets += [
-            Target(next(self._ids), detection, scene.utc_ns, self._settings)
-            for column, detection in enumerate(found)
-            if column not in taken
-        ]
+        self._targets += [Target(next(self._ids), detection, scene.utc_ns, self._settings) for detection in new]
         gone = self._merge_twins(elapsed_s) | {target for target in self._targets if target.expired}
         tracks = [self._track(target, deleted=target in gone) for target in self._targets]
         self._targets = [target for target in self._targets if target not in gone]
         return tracks
+
+    def _arrive(
+        self, arrived: Detection, found: Sequence[Detection], joined: dict[int, Detection], new: list[Detection]
+    ) -> None:
+        """Add what has arrived to what the nearest target is joined by or to what is new, unless the network has `found` it."""
+        if any(arc_deg(arrived.direction, each.direction) < _SAME_PLACE_DEG for each in found):
+            return
+        arcs = [arc_deg(arrived.direction, target.filter.direction) for target in self._targets]
+        nearest = int(np.argmin(arcs)) if arcs else None
+        if nearest is None or arcs[nearest] >= _SAME_PLACE_DEG:
+            new.append(arrived)
+        elif nearest not in joined:
+            joined[nearest] = arrived
 
     def _track(self, target: Target, *, deleted: bool) -> Track:
         gain = self._ground.elevation_gain(target.filter.direction)
@@ -87,5 +107,5 @@ class Tracker:
 
 
 def _alike(a: Target, b: Target) -> bool:
-    same_class = bool(a.class_probs.argmax() == b.class_probs.argmax())
+    same_class = bool(a.class_probs.argmax() == b.class_probs.argmax()) or not (a.named and b.named)
     return same_class and arc_deg(a.filter.direction, b.filter.direction) < SAME_SOURCE_DEG

@@ -1,0 +1,117 @@
+"""Where the strongest sound of the last second comes from, whatever it is: found by its power, with no training.
+
+In each bin the power from every direction (`dsp.directional_power`) is held against all power. Its share ρ scatters around nought
+by a known σ where nothing but ambience is there. So ρ/σ says how sure the bin is that something comes from there, and −log(1 − ρ)/σ
+how much better that explains the bin than another direction does (the likelihood of one source in ambience). The mean of
+their product over bins is a map in which a faint sound stands out and a loud one has a sharp peak.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.angles import azimuth_elevation_deg, unit_vector
+from appliance.dsp.directional_power import DirectionalPower, coherence
+from appliance.dsp.foa import fibonacci_sphere
+from appliance.dsp.stft import STANDARD, STANDARD_HZ, StreamingStft
+from appliance.geometry import ArrayGeometry
+from appliance.types import Arrival, Complex64Array, Direction, FeatureFrame, Float32Array
+
+_HEARD_S = 1.0
+"""Drones of fold 4 at −10 dB are found less often in shorter times, and in longer ones those that fly are smeared."""
+_LOWEST_HZ, _HIGHEST_HZ = 90.0, 4060.0
+_PLANAR_STEP_DEG = 6
+_SPHERE_DIRECTIONS = 600
+"""8.3 degrees apart, as the steps in a plane finer than the main lobe of any shipped array at these frequencies."""
+_PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
+"""The direction is the centre of what is so near the highest point and so high."""
+_HOPS_PER_SNAPSHOT = 2.0
+"""Windows overlap: so many hops tell as much as one that is independent of the others."""
+_MOST_SHARE = 0.98
+_LOADING, _WINDY_HZ = 0.1, 300.0
+_TINY = 1e-20
+
+
+class ArrivalFinder:
+    """Looks all around an array, once a label frame. State: the covariance of its microphones over the last second."""
+
+    def __init__(self, geometry: ArrayGeometry) -> None:
+        self._geometry = geometry
+        self._listen_with(tuple(range(geometry.mics)))
+
+    def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Arrival:
+        """The strongest arrival after these hops."""
+        if hops[-1].mics != self._mics:
+            self._listen_with(hops[-1].mics)
+        elif after_gap:
+            self._stft.reset()
+            self._heard.clear()
+        samples = np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1)
+        spectra = self._stft.push(samples)[..., self._bins].transpose(2, 1, 0)
+        self._heard.append((spectra.shape[2], _as_reals(spectra @ spectra.conj().transpose(0, 2, 1))))
+        while sum(count for count, _ in self._heard) - self._heard[0][0] >= self._hops:
+            self._heard.popleft()
+        strength = self._map()
+        best = int(strength.argmax())
+        near = self._directions @ self._directions[best] > np.cos(np.radians(_PEAK_DEG))
+        centre = np.maximum(strength[near] - _PEAK_LEVEL * strength[best], _TINY) @ self._directions[near]
+        azimuth_deg, elevation_deg = azimuth_elevation_deg(centre / np.linalg.norm(centre))
+        planar = self._geometry.is_planar
+        doa = Direction(azimuth_deg, 0.0 if planar else elevation_deg, elevation_valid=not planar)
+        return Arrival(doa, float(strength[best] - np.median(strength)))
+
+    def _listen_with(self, mics: tuple[int, ...]) -> None:
+        """Build the map for the microphones that work."""
+        self._mics, part = mics, self._geometry.part(mics)
+        self._stft = StreamingStft(part.mics, STANDARD)
+        self._hops = round(_HEARD_S / STANDARD.hop_s)
+        self._heard: deque[tuple[int, Float32Array]] = deque()
+        self._bins = np.flatnonzero((STANDARD_HZ > _LOWEST_HZ) & (STANDARD_HZ < _HIGHEST_HZ))
+        self._directions = _all_around(planar=self._geometry.is_planar)
+        power = DirectionalPower(part, STANDARD_HZ[self._bins])
+        ambience = _ambience(part.positions_m, STANDARD_HZ[self._bins])
+        # A product with the reals of a covariance is the trace of the product of both matrices.
+        doubled = np.where(np.eye(part.mics, dtype=bool), 1.0, 2.0).astype(np.float32)
+        forms, variances = [], []
+        for direction in self._directions:
+            form = power.form(power.aim(*azimuth_elevation_deg(direction)))
+            scattered = form @ ambience
+            variances.append((scattered * scattered.transpose(0, 2, 1)).real.sum(axis=(1, 2)))
+            forms.append(_as_reals(form * doubled) * part.mics)
+        self._forms = np.stack(forms, axis=1)
+        self._precision = 1.0 / np.maximum(np.stack(variances, axis=1), np.float32(_TINY))
+
+    def _map(self) -> Float32Array:
+        """(directions,): mean over bins."""
+        covariance = np.sum([each for _, each in self._heard], axis=0)
+        total = covariance[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
+        share = (self._forms @ covariance[..., None])[..., 0] / total[:, None]
+        share = np.clip(share, 0.0, _MOST_SHARE)
+        snapshots = sum(count for count, _ in self._heard) / _HOPS_PER_SNAPSHOT
+        strength: Float32Array = (-share * np.log1p(-share) * self._precision).mean(axis=0) * np.float32(snapshots)
+        return strength
+
+
+def _all_around(*, planar: bool) -> npt.NDArray[np.float64]:
+    """(directions, 3) unit vectors; of a planar array, which knows no elevation, along its horizon."""
+    if not planar:
+        return fibonacci_sphere(_SPHERE_DIRECTIONS)
+    return np.stack([unit_vector(azimuth_deg, 0.0) for azimuth_deg in range(-180, 180, _PLANAR_STEP_DEG)])
+
+
+def _ambience(positions_m: npt.NDArray[np.float64], hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """(bins, mics, mics) covariance of what is there when nothing is: a field from all around, and wind at low frequencies."""
+    loading = np.minimum(_LOADING * np.maximum(1.0, (_WINDY_HZ / hz) ** 2), 1.0)[:, None, None]
+    mixed = (coherence(positions_m, hz) + loading * np.eye(len(positions_m))) / (1.0 + loading)
+    return mixed.astype(np.float32)
+
+
+def _as_reals(matrices: Complex64Array) -> Float32Array:
+    """Hermitian matrices (..., mics, mics) as their mics² real numbers: diagonal, and real and imaginary part of one triangle."""
+    row, column = np.triu_indices(matrices.shape[-1], 1)
+    above = matrices[..., row, column]
+    diagonal = np.diagonal(matrices, axis1=-2, axis2=-1).real
+    reals: Float32Array = np.concatenate([diagonal, above.real, above.imag], axis=-1).astype(np.float32)
+    return reals
