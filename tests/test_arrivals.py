@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from plane_waves import RATE_HZ, at_array
+from plane_waves import RATE_HZ, Samples, at_array
 
 from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.dsp.arrivals import ArrivalFinder
@@ -17,11 +17,11 @@ _ENOUGH = 3.0
 """What a site asks of an arrival by default (`arrival_strength`)."""
 
 
-def rotor(seconds: float, hz: float = 140.0) -> Float32Array:
+def rotor(seconds: float, hz: float = 140.0) -> Samples:
     """(n,) RMS 1: harmonics up to 4 kHz, each a tenth weaker than the one before."""
     time_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     tones = sum(0.9**k * np.sin(2.0 * np.pi * hz * k * time_s + k * k) for k in range(1, 28))
-    return np.asarray(tones / np.std(tones), np.float32)
+    return np.asarray(tones / np.std(tones), np.float64)
 
 
 def ambience(geometry: ArrayGeometry, seconds: float, seed: int = 3) -> Float32Array:
