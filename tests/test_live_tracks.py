@@ -83,6 +83,13 @@ def test_what_is_sent_is_of_the_contract(log_path: Path, make_event: MakeEvent) 
     sensor.close()
 
 
+def test_what_is_likelier_nothing_that_has_a_name_is_told_to_nobody(log_path: Path) -> None:
+    sensor = Sensor(log_path)
+    ((said),) = sensor.hear(track(1, sure=0.16), track(2, sure=0.14))
+    assert [each["track_id"] for each in said["tracks"]] == [1]
+    sensor.close()
+
+
 def test_north_is_never_360(log_path: Path) -> None:
     sensor = Sensor(log_path)
     (said,) = sensor.hear(track(azimuth_deg=90.01))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import MakeEvent
 from plane_waves import RATE_HZ, Samples, at_array, hum, silence, write_flac
 from side_model import write_side_model
 from typer.testing import CliRunner
@@ -29,7 +30,7 @@ from appliance.separation.separator import Separator
 from appliance.separation.spatial import SpatialShares
 from appliance.separation.synthesis import LATENCY_SAMPLES, StreamingIstft
 from appliance.tracking import Tracker
-from appliance.types import Direction, Float32Array, SceneFrame, SceneObject
+from appliance.types import Arrival, Direction, Float32Array, SceneFrame, SceneObject
 
 ARRAY = "tetrahedron_4cm2"
 LEFT_DEG, RIGHT_DEG = 70.0, -100.0
@@ -189,6 +190,23 @@ def test_a_track_that_is_never_confirmed_is_no_object_and_others_have_two_second
     heard = [moment.mask is not None for moment in only.moments]
     assert heard == [False] * 20 + [True] * 4 + [False] * 2 + [True] * 2 + [False] * 20
     assert only.first_frame == 10
+
+
+@pytest.mark.parametrize("announced", [False, True])
+def test_what_power_alone_found_is_an_object_once_an_event_came_of_it(announced: bool, make_event: MakeEvent) -> None:
+    tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
+    for frame in range(30):
+        scene = SceneFrame((slot(0, 10.0, 0, 0.0),), frame, (frame + 1) * 100_000_000)
+        tracks = tracker.update(scene, Arrival(Direction(80.0, 0.0), 8.0) if 5 <= frame < 15 else None)
+        new = announced and frame == 10
+        masks.add(scene, tracks, [make_event(track_id=1, class_label="b")] if new else ())
+    objects = masks.objects()
+    assert [each.class_label for each in objects] == (["b"] if announced else [])
+    for only in objects:
+        assert only.first_frame == 0
+        # Its ten frames and what may have sounded around them, in which its direction is all that is known of it.
+        assert len(only.moments) == 30
+        assert {moment.mask for moment in only.moments} == {None}
 
 
 def test_a_model_without_masks_is_refused() -> None:
