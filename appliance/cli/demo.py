@@ -90,7 +90,7 @@ def _hear(
     with (
         # The present as start: the broker's clock decides which alerts have expired.
         ReplaySource(DEMO_DIR / "fence.flac", geometry, realtime=realtime, start_utc_ns=time.time_ns()) as source,
-        LiveView("demo", scene_model.classes, settings.mount, duration_s=source.duration_s, console=console) as view,
+        LiveView("demo", scene_model.classes, settings, duration_s=source.duration_s, console=console) as view,
     ):
         run(source, stages, log, [keeper, view])
     return keeper.sent

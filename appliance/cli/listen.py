@@ -51,5 +51,5 @@ def listen(
         # Ctrl-C ends the audio, so that the last picture stays and the device is given back.
         signal.signal(signal.SIGINT, lambda *_: source.close())
         title = f"{file.name if file else 'live'} on {geometry.name}"
-        view = stack.enter_context(LiveView(title, scene_model.classes, settings.mount, duration_s=duration_s))
+        view = stack.enter_context(LiveView(title, scene_model.classes, settings, duration_s=duration_s))
         run(source, stages, [], [view])

@@ -10,15 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from appliance import wire
-from appliance.config import MountSettings
+from appliance.config import SiteSettings
 from appliance.events.pose import Pose
 from appliance.pipeline import Moment
 from appliance.types import Event, Track
 
 _LOUDEST_DBFS, _FAINTEST_DBFS = 0.0, -90.0
 _BAR_CELLS = 30
-_LEAST_NAMED = 0.15
-"""What is followed by its power alone and is likelier nothing that has a name is shown without one."""
 _EVENT_LINES = 8
 _REDRAWS_PER_S = 5
 
@@ -33,7 +31,7 @@ class LiveView:
         self,
         title: str,
         classes: Sequence[str],
-        mount: MountSettings,
+        settings: SiteSettings,
         *,
         duration_s: float | None = None,
         console: Console | None = None,
@@ -41,7 +39,9 @@ class LiveView:
         """`duration_s`: length of the recording, for progress; None for a live source."""
         self._title = title
         self._classes = tuple(classes)
-        self._pose = Pose(mount)
+        self._pose = Pose(settings.mount)
+        # What is followed by its power alone, and is likelier nothing that has a name, is shown without one.
+        self._least_named = settings.tracking.detection_activity
         self._duration_s = duration_s
         self._moment: Moment | None = None
         self._events: dict[str, tuple[float, Event]] = {}
@@ -101,7 +101,7 @@ class LiveView:
             elevation = f"{elevation_deg:+.0f}°" if track.doa.elevation_valid else "–"
             table.add_row(
                 str(track.track_id),
-                self._classes[best].replace("_", " ") if track.class_probs[best] >= _LEAST_NAMED else "unnamed",
+                self._classes[best].replace("_", " ") if track.class_probs[best] >= self._least_named else "unnamed",
                 f"{round(bearing_deg) % 360:03d}° ± {sigma_deg:.0f}°",
                 elevation,
                 f"{track.class_probs[best]:.0%}",

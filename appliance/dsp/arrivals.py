@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.angles import azimuth_elevation_deg, unit_vector
-from appliance.dsp.directional_power import DirectionalPower, coherence
+from appliance.dsp.directional_power import DirectionalPower, coherence, wind_share
 from appliance.dsp.foa import fibonacci_sphere
 from appliance.dsp.stft import STANDARD, STANDARD_HZ, StreamingStft
 from appliance.geometry import ArrayGeometry
@@ -21,7 +21,8 @@ from appliance.types import Arrival, Complex64Array, Direction, FeatureFrame, Fl
 
 _HEARD_S = 1.0
 """Drones of fold 4 at −10 dB are found less often in shorter times, and in longer ones those that fly are smeared."""
-_LOWEST_HZ, _HIGHEST_HZ = 90.0, 4060.0
+_HEARD_HOPS = round(_HEARD_S / STANDARD.hop_s)
+_BINS = np.flatnonzero((STANDARD_HZ > 90.0) & (STANDARD_HZ < 4060.0))
 _PLANAR_STEP_DEG = 6
 _SPHERE_DIRECTIONS = 600
 """8.3 degrees apart, as the steps in a plane finer than the main lobe of any shipped array at these frequencies."""
@@ -30,7 +31,7 @@ _PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
 _HOPS_PER_SNAPSHOT = 2.0
 """Windows overlap: so many hops tell as much as one that is independent of the others."""
 _MOST_SHARE = 0.98
-_LOADING, _WINDY_HZ = 0.1, 300.0
+_WINDY_HZ, _MOST_WIND = 300.0, 1.0
 _TINY = 1e-20
 
 
@@ -39,6 +40,7 @@ class ArrivalFinder:
 
     def __init__(self, geometry: ArrayGeometry) -> None:
         self._geometry = geometry
+        self._directions = _all_around(planar=geometry.is_planar)
         self._listen_with(tuple(range(geometry.mics)))
 
     def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Arrival:
@@ -49,9 +51,9 @@ class ArrivalFinder:
             self._stft.reset()
             self._heard.clear()
         samples = np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1)
-        spectra = self._stft.push(samples)[..., self._bins].transpose(2, 1, 0)
+        spectra = self._stft.push(samples)[..., _BINS].transpose(2, 1, 0)
         self._heard.append((spectra.shape[2], _as_reals(spectra @ spectra.conj().transpose(0, 2, 1))))
-        while sum(count for count, _ in self._heard) - self._heard[0][0] >= self._hops:
+        while sum(count for count, _ in self._heard) - self._heard[0][0] >= _HEARD_HOPS:
             self._heard.popleft()
         strength = self._map()
         best = int(strength.argmax())
@@ -66,12 +68,9 @@ class ArrivalFinder:
         """Build the map for the microphones that work."""
         self._mics, part = mics, self._geometry.part(mics)
         self._stft = StreamingStft(part.mics, STANDARD)
-        self._hops = round(_HEARD_S / STANDARD.hop_s)
         self._heard: deque[tuple[int, Float32Array]] = deque()
-        self._bins = np.flatnonzero((STANDARD_HZ > _LOWEST_HZ) & (STANDARD_HZ < _HIGHEST_HZ))
-        self._directions = _all_around(planar=self._geometry.is_planar)
-        power = DirectionalPower(part, STANDARD_HZ[self._bins])
-        ambience = _ambience(part.positions_m, STANDARD_HZ[self._bins])
+        power = DirectionalPower(part, STANDARD_HZ[_BINS])
+        ambience = _ambience(part.positions_m, STANDARD_HZ[_BINS])
         # A product with the reals of a covariance is the trace of the product of both matrices.
         doubled = np.where(np.eye(part.mics, dtype=bool), 1.0, 2.0).astype(np.float32)
         forms, variances = [], []
@@ -103,8 +102,8 @@ def _all_around(*, planar: bool) -> npt.NDArray[np.float64]:
 
 def _ambience(positions_m: npt.NDArray[np.float64], hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """(bins, mics, mics) covariance of what is there when nothing is: a field from all around, and wind at low frequencies."""
-    loading = np.minimum(_LOADING * np.maximum(1.0, (_WINDY_HZ / hz) ** 2), 1.0)[:, None, None]
-    mixed = (coherence(positions_m, hz) + loading * np.eye(len(positions_m))) / (1.0 + loading)
+    alone = wind_share(hz, _WINDY_HZ, _MOST_WIND)[:, None, None]
+    mixed = (coherence(positions_m, hz) + alone * np.eye(len(positions_m))) / (1.0 + alone)
     return mixed.astype(np.float32)
 
 

@@ -20,9 +20,8 @@ from appliance.dsp.stft import STANDARD_HZ
 from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry
 from appliance.types import Complex64Array, Float32Array
 
-_LOADING, _WINDY_HZ = 0.1, 500.0
-"""μ, and below which frequency it grows with the square of the wavelength, as wind does against ambience."""
-_MOST_LOADING = 3.0
+_CALM_SHARE = 0.1
+_WINDY_HZ, _MOST_LOADING = 500.0, 3.0
 _UNKNOWN_ELEVATIONS_DEG = (0.0, 25.0, 45.0)
 """A planar array does not tell how high a sound is: it listens to all of these."""
 _RIDGE = 1e-6
@@ -36,6 +35,17 @@ def coherence(
     wavenumber = 2.0 * np.pi * hz / SPEED_OF_SOUND_M_S
     isotropic: npt.NDArray[np.float64] = np.sinc(wavenumber[:, None, None] * distance_m / np.pi)
     return isotropic
+
+
+def wind_share(hz: npt.NDArray[np.float64], windy_hz: float, most: float) -> npt.NDArray[np.float64]:
+    """(bins,) μ: noise that each microphone has to itself, for a field from all around of 1, at frequencies in Hz.
+
+    Below `windy_hz` it grows with the square of the wavelength, as wind does against ambience, up to `most`.
+    """
+    share: npt.NDArray[np.float64] = np.minimum(
+        _CALM_SHARE * np.maximum(1.0, (windy_hz / np.maximum(hz, 1.0)) ** 2), most
+    )
+    return share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,8 +82,7 @@ class DirectionalPower:
         self._positions_m, self._planar = geometry.positions_m, geometry.is_planar
         self._hz, self._of_bin = np.unique(hz, return_inverse=True)
         isotropic, unit = coherence(geometry.positions_m, self._hz), np.eye(geometry.mics)
-        low = np.maximum(1.0, (_WINDY_HZ / np.maximum(self._hz, 1.0)) ** 2)
-        loading = np.minimum(_LOADING * low, _MOST_LOADING)
+        loading = wind_share(self._hz, _WINDY_HZ, _MOST_LOADING)
         inverse = np.linalg.inv(isotropic + loading[:, None, None] * unit)
         diffuse, white = inverse @ isotropic @ inverse, inverse @ inverse
         of_diffuse, between, of_white = (diffuse * isotropic).sum(axis=(1, 2)), _trace(diffuse), _trace(white)

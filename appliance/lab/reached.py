@@ -60,29 +60,26 @@ class Reached:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """Where a track was heard in a label frame, and as what."""
+    """Where a track was in a label frame, and as what it was heard."""
 
     frame: int
     doa: Direction
     scores: npt.NDArray[np.float32]
-    """(classes,)."""
+    """(classes,), 0 where it was not heard."""
 
 
 class _Tracks:
     """An observer that keeps every track's class scores and directions."""
 
     def __init__(self) -> None:
-        self.scores: dict[int, list[npt.NDArray[np.float32]]] = {}
         self.places: dict[int, list[_Place]] = {}
 
     def frame(self, moment: Moment) -> None:
         """Keep what is heard in this frame; a coasting track shows nothing."""
         for track in moment.tracks:
             scores = track.class_probs if track.updated else np.zeros_like(track.class_probs)
-            self.scores.setdefault(track.track_id, []).append(scores)
-            if track.updated:
-                place = _Place(moment.scene.frame_index, track.doa, scores)
-                self.places.setdefault(track.track_id, []).append(place)
+            place = _Place(moment.scene.frame_index, track.doa, scores)
+            self.places.setdefault(track.track_id, []).append(place)
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
         """Events are of no interest here."""
@@ -102,13 +99,13 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
     for index, label in enumerate(model.classes):
         policy = DEFAULT_POLICIES.get(label, ClassPolicy())
         best = [0.0 for source in scene.sources if source.label == label]
-        for track_id, frames in tracks.scores.items():
-            scores = np.array([frame[index] for frame in frames])
+        for places in tracks.places.values():
+            scores = np.array([place.scores[index] for place in places])
             score = confirmed_score(scores, policy.confirm_frames, policy.window_frames)
             if score <= 0.0:
                 continue
             # A track goes on where one sound follows another; it is judged by where it was while it said so.
-            said = [place for place in tracks.places[track_id] if place.scores[index] >= _SAID * score]
+            said = [place for place in places if place.scores[index] >= _SAID * score]
             owner = _owner(scene.sources, label, said, geometry.is_planar)
             if owner is not None:
                 best[owner] = max(best[owner], score)
