@@ -153,8 +153,8 @@ class Track:
     covariance_deg2: tuple[tuple[float, float], tuple[float, float]]
     """((azimuth·cos(elevation), cross), (cross, elevation)) variance of the direction in square degrees."""
     class_probs: Float32Array
-    """(classes,) smoothed probability that an active object of each class is there: activity times class. The same for each
-    where the network has never reported it, before the tagger has its say."""
+    """(classes,) smoothed probability that an active object of each class is there: activity times class. Low and the
+    same for each where the network has never reported it, before the tagger has its say."""
     first_utc_ns: int
     """UTC of the first detection."""
     last_update_utc_ns: int

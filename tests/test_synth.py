@@ -57,6 +57,8 @@ def test_each_is_of_its_seed_alone_and_fills_its_range(label: str) -> None:
         ("siren", 120.0, 4500.0),
         ("vehicle_horn", 150.0, 3500.0),
         ("explosion", 20.0, 1500.0),
+        ("machine_hum", 14.0, 5000.0),
+        ("music", 50.0, 3000.0),
     ],
 )
 def test_each_lies_where_such_sounds_lie(label: str, low_hz: float, high_hz: float) -> None:
@@ -97,3 +99,21 @@ def test_sirens_change_and_horns_do_not() -> None:
 
     sirens, horns = (np.mean([wanders(label, seed) for seed in range(30)]) for label in ("siren", "vehicle_horn"))
     assert sirens > 0.5 > 0.3 > horns
+
+
+def test_music_is_of_notes_in_equal_temperament() -> None:
+    """The strongest lines of its moments are of several notes, whole semitones apart; those of other sounds are not."""
+
+    def has_notes(label: str, seed: int) -> bool:
+        parts = made(label, seed).reshape(12, -1)
+        parts = parts[parts.std(axis=1) > 0.3 * parts.std()]
+        padded = 8 * parts.shape[1]
+        hz = np.fft.rfftfreq(padded, 1.0 / _RATE_HZ)
+        spectra = np.abs(np.fft.rfft(parts * np.hanning(parts.shape[1]), padded))
+        spectra[:, hz < 200.0] = 0.0
+        semitones = 12.0 * np.log2(hz[spectra.argmax(axis=1)])
+        in_tune = np.abs(np.exp(2j * np.pi * semitones).mean())
+        return len(set(semitones.round())) >= 3 and bool(in_tune > 0.8)
+
+    music, *others = (np.mean([has_notes(label, seed) for seed in range(30)]) for label in ("music", "siren", "drone"))
+    assert music > 0.6 > 0.2 > max(others)

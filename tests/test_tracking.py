@@ -316,7 +316,7 @@ def test_what_only_power_tells_of_is_followed_without_a_name() -> None:
     assert (track.track_id, track.status, track.slots) == (1, "confirmed", ())
     assert track.doa.azimuth_deg == pytest.approx(79.0, abs=4.0)
     assert track.doa.elevation_deg == pytest.approx(10.0, abs=0.5)
-    np.testing.assert_allclose(track.class_probs, 0.25)
+    np.testing.assert_allclose(track.class_probs, 0.01)
 
 
 def test_what_does_not_stand_out_enough_is_not_followed() -> None:
@@ -376,7 +376,7 @@ def test_an_arrival_from_elsewhere_is_a_track_beside_those_of_the_network() -> N
     named, unnamed = run.history[-1]
     assert named.class_probs[ENGINE] == pytest.approx(0.9 * 0.95, abs=1e-3)
     assert unnamed.doa.azimuth_deg == pytest.approx(30.0, abs=1.0)
-    np.testing.assert_allclose(unnamed.class_probs, 0.25)
+    np.testing.assert_allclose(unnamed.class_probs, 0.01)
 
 
 def test_the_ground_does_not_flatten_what_power_tells_of_elevation() -> None:

@@ -24,7 +24,9 @@ from appliance.lab.scene_dice import Dice
 from appliance.lab.synth_aircraft import synth_airplane, synth_helicopter
 from appliance.lab.synth_blasts import synth_explosion
 from appliance.lab.synth_drones import synth_drone
-from appliance.lab.synth_machines import synth_engine, synth_hum
+from appliance.lab.synth_engines import synth_engine
+from appliance.lab.synth_hums import synth_hum
+from appliance.lab.synth_music import synth_music
 from appliance.lab.synth_signals import synth_horn, synth_siren
 from appliance.lab.synth_tools import synth_tool
 from appliance.lab.torch_features import TorchFeatures
@@ -42,6 +44,7 @@ SYNTHESISED = {
     "siren": synth_siren,
     "vehicle_horn": synth_horn,
     "explosion": synth_explosion,
+    "music": synth_music,
 }
 """What makes recordings of a class where there are few."""
 SYNTHETIC_S = 5.0

@@ -52,7 +52,7 @@ class SceneSettings:
     synthetic_drones: float = 0.25
     """Share of drones that are synthesised."""
     synthetic_machines: float = 0.2
-    """Share of engines and of humming machines that are; for the tagger of aircraft, tools, sirens, horns and explosions too."""
+    """Share of engines and of humming machines that are; for the tagger of aircraft, tools, sirens, horns, explosions and music too."""
     doubled: float = 0.2
     """Share of sustained sounds that are two recordings of the class at once: one more airframe, engine or voice."""
     snr_db: tuple[float, float] = (-12.0, 20.0)

@@ -36,6 +36,9 @@ _LEAST_S = 0.6
 before (`model.tagger`). So long it is at least."""
 _SMOOTH_S, _SMOOTH_HZ = 0.06, 12.0
 _SHORTEST_S = 0.08
+_SCARCE = {"music": 3.0, "machine_hum": 2.0}
+"""So many times as often as of other sounds it is a synthetic one that is heard: the pack has music of one street, and hums of three
+machines, and of both the tagger made drones."""
 _LOUD = 0.9
 """A sound is as loud as in its loudest tenth: a shot is short."""
 
@@ -177,8 +180,8 @@ class _BeamBank:
         self._ear = ear
         clips = [c for c in load_clips(settings.sources, settings.folds) if not c.group.startswith(settings.without)]
         weights = clip_weights(clips)
-        made = {"drone": settings.synthetic_drones}
-        made |= dict.fromkeys((label for label in SYNTHESISED if label != "drone"), settings.synthetic_machines)
+        made = {label: min(1.0, _SCARCE.get(label, 1.0) * settings.synthetic_machines) for label in SYNTHESISED}
+        made["drone"] = settings.synthetic_drones
         entries: dict[int, list[tuple[float, npt.NDArray[np.float32]]]] = {}
         for clip in clips:
             # A short sound leaves the window some time after it is over; others go round in a loop.

@@ -1,7 +1,7 @@
-"""Engines and electric hum from physics: what else has harmonics, so that harmonics alone are never a drone.
+"""Combustion engines from physics: what else has harmonics, so that harmonics alone are never a drone.
 
 A four-stroke engine with C cylinders at n revolutions per second fires C·n/2 times a second; unequal cylinders put
-lines at every half order. Mains and motors hum at multiples of 50 or 60 Hz that hardly wander.
+lines at every half order.
 """
 
 import numpy as np
@@ -33,22 +33,6 @@ def synth_engine(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.flo
         radius, angle = rng.uniform(0.85, 0.99), 2.0 * np.pi * np.exp(rng.uniform(np.log(60), np.log(2500))) / _RATE_HZ
         engine = engine + rng.uniform(0.2, 1.0) * _resonant(engine, radius, angle)
     return peak_1(engine)
-
-
-def synth_hum(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
-    """Transformer, pump or fan (n,), peak ±1: steady lines at multiples of the mains or of a constant speed, and hiss."""
-    samples = int(seconds * _RATE_HZ)
-    base_hz = float(rng.choice((50.0, 60.0, 100.0, 120.0, rng.uniform(15.0, 400.0))))
-    phase = 2.0 * np.pi * np.cumsum(base_hz * (1.0 + wander(rng, samples, 5e-4, 2.0))) / _RATE_HZ
-    highest = int(min(40, 7000.0 / base_hz))
-    hum = np.zeros(samples)
-    slope_db = rng.uniform(0.5, 6.0)
-    for order in range(1, highest + 1):
-        level_db = -slope_db * (order - 1) + rng.normal(0.0, 8.0)
-        hum += 10.0 ** (level_db / 20.0) * np.cos(order * phase + rng.uniform(0.0, 2.0 * np.pi))
-    hiss = lfilter([1.0], [1.0, -rng.uniform(0.0, 0.95)], rng.standard_normal(samples))
-    hum = hum / (hum.std() + 1e-9) + 10.0 ** (rng.uniform(-25.0, 5.0) / 20.0) * hiss / hiss.std()
-    return peak_1(hum)
 
 
 def _resonant(signal: npt.NDArray[np.float64], radius: float, angle: float) -> npt.NDArray[np.float64]:
