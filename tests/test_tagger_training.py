@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_targets_and_other_sounds_are_drawn() -> None:
     assert drawn & set(CLASSES)
     assert drawn - set(CLASSES)
     assert (label == SOUNDS.index("drone")).float().mean() > 0.1
+
+
+def test_music_is_learned_where_no_recording_has_any() -> None:
+    recorded = replace(_SCENES, without=("here:music",))
+    synthetic = replace(recorded, synthetic_drones=0.0, synthetic_machines=0.2)
+    music = [
+        bool((BeamMaker(scenes, EARS["long"]).batch((5,), 400)[1] == SOUNDS.index("music")).any())
+        for scenes in (recorded, synthetic)
+    ]
+    assert music == [False, True]
 
 
 @ears
