@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from appliance.lab.synth_parts import peak_1, wander
+from appliance.lab.synth_parts import gain, log_uniform, peak_1, resonance, unit, wander
 
 _RATE_HZ = 16_000
 
@@ -28,14 +28,8 @@ def synth_engine(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.flo
     engine = lfilter([1.0], [1.0, -rng.uniform(0.6, 0.98)], pulses)
     envelope = lfilter([1.0], [1.0, -0.99], pulses)
     noise = rng.standard_normal(samples) * (envelope / (envelope.std() + 1e-9) + rng.uniform(0.1, 2.0))
-    engine = engine / (engine.std() + 1e-9) + 10.0 ** (rng.uniform(-20.0, 3.0) / 20.0) * noise / (noise.std() + 1e-9)
+    engine = unit(engine) + gain(rng, -20.0, 3.0) * unit(noise)
     for _ in range(int(rng.integers(1, 4))):  # exhaust and body
-        radius, angle = rng.uniform(0.85, 0.99), 2.0 * np.pi * np.exp(rng.uniform(np.log(60), np.log(2500))) / _RATE_HZ
-        engine = engine + rng.uniform(0.2, 1.0) * _resonant(engine, radius, angle)
+        body = unit(resonance(engine, log_uniform(rng, 60.0, 2500.0), log_uniform(rng, 0.5, 20.0)))
+        engine = engine + rng.uniform(0.2, 1.0) * engine.std() * body
     return peak_1(engine)
-
-
-def _resonant(signal: npt.NDArray[np.float64], radius: float, angle: float) -> npt.NDArray[np.float64]:
-    heard = lfilter([1.0], [1.0, -2.0 * radius * np.cos(angle), radius**2], signal)
-    scaled: npt.NDArray[np.float64] = heard * signal.std() / (heard.std() + 1e-9)
-    return scaled
