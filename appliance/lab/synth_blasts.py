@@ -8,22 +8,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.lab.synth_parts import gain, log_uniform, peak_1, softened, unit
-
-_RATE_HZ = 16_000
 
 _Samples = npt.NDArray[np.float64]
 
 
 def synth_explosion(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
     """One blast or some (n,), peak ±1, as heard some way off."""
-    samples = int(seconds * _RATE_HZ)
+    samples = int(seconds * SAMPLE_RATE_HZ)
     fireworks = rng.random() < 0.5
     sound = np.zeros(samples)
     positive_s = log_uniform(rng, 0.0005, 0.008)
     echo = _tail(rng)
     later = rng.integers(0, samples // 2, int(rng.integers(0, 7)) if fireworks else 0)
-    for at in (int(0.02 * _RATE_HZ), *later.tolist()):
+    for at in (int(0.02 * SAMPLE_RATE_HZ), *later.tolist()):
         blast = _blast(rng, positive_s * rng.uniform(0.7, 1.4)) * rng.uniform(0.4, 1.0)
         heard = np.convolve(blast, echo)[: samples - at]
         sound[at : at + len(heard)] += heard
@@ -33,7 +32,7 @@ def synth_explosion(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.
 
 
 def _blast(rng: np.random.Generator, positive_s: float) -> _Samples:
-    time = np.arange(int(8.0 * positive_s * _RATE_HZ) + 2) / (positive_s * _RATE_HZ)
+    time = np.arange(int(8.0 * positive_s * SAMPLE_RATE_HZ) + 2) / (positive_s * SAMPLE_RATE_HZ)
     wave: _Samples = (1.0 - time) * np.exp(-rng.uniform(0.8, 2.0) * time)
     return wave
 
@@ -41,8 +40,8 @@ def _blast(rng: np.random.Generator, positive_s: float) -> _Samples:
 def _tail(rng: np.random.Generator) -> _Samples:
     """Direct sound, some reflections, and a diffuse rest that decays and darkens."""
     decay_s = log_uniform(rng, 0.1, 1.5)
-    samples = int(3.0 * decay_s * _RATE_HZ)
-    time_s = np.arange(samples) / _RATE_HZ
+    samples = int(3.0 * decay_s * SAMPLE_RATE_HZ)
+    time_s = np.arange(samples) / SAMPLE_RATE_HZ
     diffuse = lfilter([1.0], [1.0, -rng.uniform(0.3, 0.95)], rng.standard_normal(samples))
     diffuse *= np.exp(-3.0 * time_s / decay_s) * (1.0 - np.exp(-time_s / rng.uniform(0.005, 0.1)))
     tail = diffuse / (np.sqrt(np.square(diffuse).sum()) + 1e-9) * gain(rng, -15.0, 6.0)
@@ -53,7 +52,7 @@ def _tail(rng: np.random.Generator) -> _Samples:
 
 
 def _crackle(rng: np.random.Generator, samples: int) -> _Samples:
-    clicks = (rng.random(samples) < rng.uniform(5.0, 80.0) / _RATE_HZ) * rng.normal(0.0, 1.0, samples)
+    clicks = (rng.random(samples) < rng.uniform(5.0, 80.0) / SAMPLE_RATE_HZ) * rng.normal(0.0, 1.0, samples)
     begun = np.arange(samples) > rng.uniform(0.0, 0.5) * samples
     heard = lfilter([1.0, -1.0], [1.0, -rng.uniform(0.5, 0.95)], clicks * begun)
     return unit(heard)

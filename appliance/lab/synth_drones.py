@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.lab.synth_parts import peak_1, wander
-
-_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ AIRFRAMES = {
 def synth_drone(rng: np.random.Generator, seconds: float, airframe: str | None = None) -> npt.NDArray[np.float32]:
     """A drone's sound at its source (n,), peak ±1: harmonics, beating, vortex noise and motor whine drawn from `rng`."""
     frame = AIRFRAMES[airframe or str(rng.choice(list(AIRFRAMES)))]
-    samples = int(seconds * _RATE_HZ)
+    samples = int(seconds * SAMPLE_RATE_HZ)
     blades = int(rng.choice(frame.blades))
     shaft_hz = rng.uniform(*frame.shaft_hz)
     slope_db = rng.uniform(*frame.slope_db)
@@ -51,7 +50,7 @@ def synth_drone(rng: np.random.Generator, seconds: float, airframe: str | None =
     colour_db = rng.normal(0.0, 4.0, size=64)
     for _ in range(int(rng.choice(frame.rotors))):
         own = rng.normal(1.0, 0.025) + wander(rng, samples, rng.uniform(0.002, 0.02), rng.uniform(0.05, 0.4))
-        phase = (2.0 * np.pi * np.cumsum(shaft_hz * (own + collective)) / _RATE_HZ).astype(np.float32)
+        phase = (2.0 * np.pi * np.cumsum(shaft_hz * (own + collective)) / SAMPLE_RATE_HZ).astype(np.float32)
         phase += np.float32(rng.uniform(0.0, 2.0 * np.pi))
         highest = int(min(40, 7000.0 / (shaft_hz * blades * 1.2)))
         for harmonic in range(1, highest + 1):

@@ -8,18 +8,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.lab.synth_parts import gain, log_uniform, peak_1, resonance, unit, wander
-
-_RATE_HZ = 16_000
 
 
 def synth_engine(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
     """A combustion engine (n,), peak ±1: pulses at the firing rate through random resonances, with intake noise."""
-    samples = int(seconds * _RATE_HZ)
+    samples = int(seconds * SAMPLE_RATE_HZ)
     cylinders = int(rng.choice((1, 2, 3, 4, 4, 6, 8)))
     idle_hz = rng.uniform(9.0, 75.0) if cylinders > 1 else rng.uniform(12.0, 130.0)
     drift = 1.0 + wander(rng, samples, rng.uniform(0.003, 0.08), rng.uniform(0.2, 2.0))
-    cycles = np.cumsum(0.5 * idle_hz * np.maximum(drift, 0.3)) / _RATE_HZ  # of two revolutions
+    cycles = np.cumsum(0.5 * idle_hz * np.maximum(drift, 0.3)) / SAMPLE_RATE_HZ  # of two revolutions
     firing = np.floor(cycles * cylinders).astype(np.int64)
     fired = np.flatnonzero(np.diff(firing, prepend=firing[0]))
     strength = rng.normal(1.0, rng.uniform(0.02, 0.25), cylinders)[firing[fired] % cylinders]

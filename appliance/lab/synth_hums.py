@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from appliance.lab.synth_parts import gain, lines, log_uniform, peak_1, resonance, softened, unit, wander
+from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.lab.synth_parts import gain, harmonics, lines, log_uniform, peak_1, resonance, softened, unit, wander
 
-_RATE_HZ = 16_000
 _MAINS_HZ = (50.0, 60.0)
 
 _Samples = npt.NDArray[np.float64]
@@ -20,36 +20,34 @@ _Samples = npt.NDArray[np.float64]
 def synth_hum(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
     """A machine that stands and runs (n,), peak ±1."""
     make = (_steady, _blower, _blower, _washer)[int(rng.integers(4))]
-    return peak_1(make(rng, int(seconds * _RATE_HZ)))
+    return peak_1(make(rng, int(seconds * SAMPLE_RATE_HZ)))
 
 
 def _steady(rng: np.random.Generator, samples: int) -> _Samples:
     """Transformer, pump or generator: lines at multiples of the mains or of a constant speed, and hiss."""
     base_hz = float(rng.choice((*_MAINS_HZ, 100.0, 120.0, rng.uniform(15.0, 400.0))))
-    cycles = base_hz * np.cumsum(1.0 + wander(rng, samples, 5e-4, 2.0)) / _RATE_HZ
-    hum = np.zeros(samples)
+    cycles = base_hz * np.cumsum(1.0 + wander(rng, samples, 5e-4, 2.0)) / SAMPLE_RATE_HZ
     slope_db = rng.uniform(0.5, 6.0)
-    for order in range(1, int(min(40, 7000.0 / base_hz)) + 1):
-        level_db = -slope_db * (order - 1) + rng.normal(0.0, 8.0)
-        hum += 10.0 ** (level_db / 20.0) * np.cos(2.0 * np.pi * (order * cycles + rng.random()))
+    orders = range(int(min(40, 7000.0 / base_hz)))
+    hum = harmonics(rng, cycles, (-slope_db * order + rng.normal(0.0, 8.0) for order in orders))
     hiss = lfilter([1.0], [1.0, -rng.uniform(0.0, 0.95)], rng.standard_normal(samples))
     return unit(hum) + gain(rng, -25.0, 5.0) * unit(hiss)
 
 
 def _blower(rng: np.random.Generator, samples: int) -> _Samples:
     """A universal motor races and sags as the duct is blocked; one on the mains turns a little slower than the mains."""
-    time_s = np.arange(samples) / _RATE_HZ
+    time_s = np.arange(samples) / SAMPLE_RATE_HZ
     racing = rng.random() < 0.6
     shaft_hz = log_uniform(rng, 120.0, 650.0) if racing else float(rng.choice(_MAINS_HZ)) / rng.choice((1, 2, 3)) * 0.96
     strokes_s = log_uniform(rng, 0.5, 4.0)
     moved = np.sin(
-        2.0 * np.pi * (np.cumsum(1.0 + wander(rng, samples, 0.3, 1.0)) / _RATE_HZ / strokes_s + rng.random())
+        2.0 * np.pi * (np.cumsum(1.0 + wander(rng, samples, 0.3, 1.0)) / SAMPLE_RATE_HZ / strokes_s + rng.random())
     )
     moved = moved * (rng.random() < 0.6)
     speed = 1.0 + (rng.uniform(0.0, 0.08) * moved if racing else 0.0) + wander(rng, samples, 0.002, 0.5)
     if racing and rng.random() < 0.2:  # it has just been switched on
         speed = speed * (1.0 - 0.9 * np.exp(-time_s / rng.uniform(0.2, 1.0)))
-    turns = shaft_hz * np.cumsum(speed) / _RATE_HZ
+    turns = shaft_hz * np.cumsum(speed) / SAMPLE_RATE_HZ
     blades = int(rng.choice((3, 5, 6, 7, 9, 11, 13)))
     motor = unit(lines(rng, turns, shaft_hz, rng.uniform(0.5, 4.0), 30))
     fan = unit(lines(rng, blades * turns, blades * shaft_hz, rng.uniform(1.0, 8.0), 6))
@@ -66,16 +64,16 @@ def _blower(rng: np.random.Generator, samples: int) -> _Samples:
 
 def _washer(rng: np.random.Generator, samples: int) -> _Samples:
     """A drum with water and cloth in it, or spinning, and the motor that drives it by a belt."""
-    if rng.random() < 0.6:
+    tumbling = rng.random() < 0.6
+    if tumbling:
         drum_hz = rng.uniform(0.6, 1.1) * np.ones(samples)
-        tumbles = np.cumsum(drum_hz) / _RATE_HZ + rng.random()
+        tumbles = np.cumsum(drum_hz) / SAMPLE_RATE_HZ + rng.random()
         running = ((tumbles / rng.uniform(4.0, 14.0)) % 1.0 < rng.uniform(0.6, 1.0)).astype(np.float64)
     else:
         drum_hz = rng.uniform(6.0, 22.0) * np.linspace(rng.uniform(0.5, 1.0), 1.0, samples)
-        tumbles, running = np.cumsum(drum_hz) / _RATE_HZ, np.ones(samples)
-    ratio = rng.uniform(9.0, 16.0)
-    base_hz = float(ratio * drum_hz.mean() * (rng.choice((6, 12, 24)) if drum_hz.mean() < 2.0 else 1.0))
-    motor = unit(lines(rng, tumbles * base_hz / drum_hz.mean(), base_hz, rng.uniform(0.5, 4.0), 30))
+        tumbles, running = np.cumsum(drum_hz) / SAMPLE_RATE_HZ, np.ones(samples)
+    ratio = rng.uniform(9.0, 16.0) * (rng.choice((6, 12, 24)) if tumbling else 1.0)
+    motor = unit(lines(rng, ratio * tumbles, ratio * drum_hz.mean(), rng.uniform(0.5, 4.0), 30))
     falls = (0.5 + 0.5 * np.cos(2.0 * np.pi * tumbles * rng.choice((1, 2, 3)))) ** rng.uniform(1.0, 6.0)
     slosh = softened(rng, rng.standard_normal(samples), 150.0, 3000.0)
     rumble = resonance(rng.standard_normal(samples), rng.uniform(25.0, 120.0), rng.uniform(1.0, 8.0))

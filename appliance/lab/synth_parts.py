@@ -1,10 +1,13 @@
 """What synthetic sounds are put together from: speeds that wander, lines, resonances, corners. Signals are (n,) at 16 kHz."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-_RATE_HZ = 16_000
+from appliance.dsp.stft import SAMPLE_RATE_HZ
+
 _HIGHEST_HZ = 7000.0
 
 _Samples = npt.NDArray[np.float64]
@@ -19,18 +22,23 @@ def wander(rng: np.random.Generator, samples: int, depth: float, time_constant_s
     return depth * np.interp(np.arange(samples) / 160.0, np.arange(points), walk)
 
 
-def lines(rng: np.random.Generator, cycles: _Samples, base_hz: float, slope_db: float, most: int) -> _Samples:
-    """Harmonics of a phase in cycles (n,), each some decibels below the one before, more or less."""
+def harmonics(rng: np.random.Generator, cycles: _Samples, levels_db: Iterable[float]) -> _Samples:
+    """Harmonics of a phase in cycles (n,) at these levels, the first one's first; each is asked for before its phase is drawn."""
     sound = np.zeros(len(cycles))
-    for order in range(1, max(2, int(min(most, _HIGHEST_HZ / (1.4 * base_hz))) + 1)):
-        level_db = -slope_db * order + rng.normal(0.0, 3.0)
+    for order, level_db in enumerate(levels_db, 1):
         sound += 10.0 ** (level_db / 20.0) * np.cos(2.0 * np.pi * (order * cycles + rng.random()))
     return sound
 
 
+def lines(rng: np.random.Generator, cycles: _Samples, base_hz: float, slope_db: float, most: int) -> _Samples:
+    """Harmonics of a phase in cycles (n,), each some decibels below the one before, more or less."""
+    orders = range(1, max(2, int(min(most, _HIGHEST_HZ / (1.4 * base_hz))) + 1))
+    return harmonics(rng, cycles, (-slope_db * order + rng.normal(0.0, 3.0) for order in orders))
+
+
 def resonance(signal: _Samples, hz: float, quality: float) -> _Samples:
     """A signal (n,) through a body that rings at a frequency."""
-    angle = 2.0 * np.pi * hz / _RATE_HZ
+    angle = 2.0 * np.pi * hz / SAMPLE_RATE_HZ
     radius = np.exp(-angle / (2.0 * quality))
     rung: _Samples = lfilter([1.0, -1.0], [1.0, -2.0 * radius * np.cos(angle), radius**2], signal)
     return rung
@@ -38,7 +46,7 @@ def resonance(signal: _Samples, hz: float, quality: float) -> _Samples:
 
 def softened(rng: np.random.Generator, sound: _Samples, low_hz: float, high_hz: float) -> _Samples:
     """Above some corner it falls by 6 dB an octave, as what is far away or behind a cowling does."""
-    keep = np.exp(-2.0 * np.pi * log_uniform(rng, low_hz, high_hz) / _RATE_HZ)
+    keep = np.exp(-2.0 * np.pi * log_uniform(rng, low_hz, high_hz) / SAMPLE_RATE_HZ)
     return np.asarray(lfilter([1.0 - keep], [1.0, -keep], sound))
 
 

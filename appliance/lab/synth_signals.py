@@ -8,16 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter, sawtooth
 
-from appliance.lab.synth_parts import log_uniform, peak_1, wander
-
-_RATE_HZ = 16_000
+from appliance.dsp.stft import SAMPLE_RATE_HZ
+from appliance.lab.synth_parts import harmonics, log_uniform, peak_1, wander
 
 _Samples = npt.NDArray[np.float64]
 
 
 def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
     """A siren or an alarm (n,), peak ±1."""
-    time_s = np.arange(int(seconds * _RATE_HZ)) / _RATE_HZ
+    time_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     kind = rng.choice(("sweep", "sweep", "two tones", "motor", "beeps"))
     loudness = np.ones_like(time_s)
     if kind == "two tones":
@@ -44,7 +43,7 @@ def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.floa
 
 def synth_horn(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
     """A vehicle's horn (n,), peak ±1: short or long, once or again."""
-    time_s = np.arange(int(seconds * _RATE_HZ)) / _RATE_HZ
+    time_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     base_hz = rng.uniform(180.0, 600.0)
     chord = (1.0, rng.uniform(1.15, 1.4), rng.uniform(1.4, 1.7))[: int(rng.choice((1, 2, 2, 3)))]
     sound = sum(rng.uniform(0.5, 1.0) * _tone(rng, np.full_like(time_s, base_hz * ratio)) for ratio in chord)
@@ -60,10 +59,8 @@ def synth_horn(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float
 def _tone(rng: np.random.Generator, hz: _Samples) -> _Samples:
     """A tone of these frequencies (n,) with harmonics that fall, odd ones stronger at times."""
     steady = 1.0 + wander(rng, len(hz), rng.uniform(0.0, 0.003), 0.5)
-    cycles = np.cumsum(hz * steady) / _RATE_HZ
+    cycles = np.cumsum(hz * steady) / SAMPLE_RATE_HZ
     slope_db, even_db = rng.uniform(1.0, 14.0), rng.uniform(0.0, 20.0) * (rng.random() < 0.5)
-    sound = np.zeros(len(hz))
-    for order in range(1, max(2, int(min(24.0, 7500.0 / hz.max()))) + 1):
-        level_db = -slope_db * (order - 1) - even_db * (order % 2 == 0) + rng.normal(0.0, 4.0)
-        sound += 10.0 ** (level_db / 20.0) * np.cos(2.0 * np.pi * (order * cycles + rng.random()))
-    return sound
+    orders = range(1, max(2, int(min(24.0, 7500.0 / hz.max()))) + 1)
+    levels_db = (-slope_db * (order - 1) - even_db * (order % 2 == 0) + rng.normal(0.0, 4.0) for order in orders)
+    return harmonics(rng, cycles, levels_db)

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.lab.synth_parts import gain, lines, log_uniform, peak_1, resonance, softened, strokes, unit, wander
-
-_RATE_HZ = 16_000
 
 _Samples = npt.NDArray[np.float64]
 
@@ -18,7 +17,7 @@ _Samples = npt.NDArray[np.float64]
 def synth_tool(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
     """A power tool at work (n,), peak ±1."""
     make = (_two_stroke, _two_stroke, _universal_motor, _hammer)[int(rng.integers(4))]
-    return peak_1(softened(rng, make(rng, int(seconds * _RATE_HZ)), 250.0, 4000.0))
+    return peak_1(softened(rng, make(rng, int(seconds * SAMPLE_RATE_HZ)), 250.0, 4000.0))
 
 
 def _two_stroke(rng: np.random.Generator, samples: int) -> _Samples:
@@ -26,7 +25,7 @@ def _two_stroke(rng: np.random.Generator, samples: int) -> _Samples:
     full_hz = idle_hz * rng.uniform(2.0, 4.5)
     throttle = _pulled(rng, samples)
     firing_hz = (idle_hz + (full_hz - idle_hz) * throttle) * (1.0 + wander(rng, samples, rng.uniform(0.005, 0.05), 0.1))
-    cycles = np.cumsum(firing_hz) / _RATE_HZ
+    cycles = np.cumsum(firing_hz) / SAMPLE_RATE_HZ
     blows = strokes(rng, cycles, rng.uniform(0.02, 0.3))
     exhaust = lfilter([1.0, -0.9], [1.0, -rng.uniform(0.3, 0.95)], blows)
     for _ in range(int(rng.integers(1, 4))):
@@ -39,7 +38,7 @@ def _two_stroke(rng: np.random.Generator, samples: int) -> _Samples:
 def _universal_motor(rng: np.random.Generator, samples: int) -> _Samples:
     shaft_hz = rng.uniform(80.0, 500.0)
     speed = 1.0 - rng.uniform(0.0, 0.35) * _pulled(rng, samples) + wander(rng, samples, 0.01, 0.2)
-    turns = shaft_hz * np.cumsum(speed) / _RATE_HZ
+    turns = shaft_hz * np.cumsum(speed) / SAMPLE_RATE_HZ
     teeth = int(rng.choice((4, 5, 7, 9, 12)))
     motor = lines(rng, turns, shaft_hz, rng.uniform(0.5, 3.0), 24)
     gear = lines(rng, teeth * turns, teeth * shaft_hz, rng.uniform(1.0, 6.0), 8)
@@ -49,7 +48,9 @@ def _universal_motor(rng: np.random.Generator, samples: int) -> _Samples:
 
 
 def _hammer(rng: np.random.Generator, samples: int) -> _Samples:
-    cycles = rng.uniform(9.0, 55.0) * np.cumsum(1.0 + wander(rng, samples, rng.uniform(0.005, 0.05), 0.5)) / _RATE_HZ
+    cycles = (
+        rng.uniform(9.0, 55.0) * np.cumsum(1.0 + wander(rng, samples, rng.uniform(0.005, 0.05), 0.5)) / SAMPLE_RATE_HZ
+    )
     since = cycles % 1.0
     blow = rng.standard_normal(samples) * np.exp(-since * rng.uniform(4.0, 25.0))
     rung = sum(
@@ -66,5 +67,5 @@ def _pulled(rng: np.random.Generator, samples: int) -> _Samples:
     at = np.concatenate([[0.0], np.sort(rng.uniform(0.0, samples, changes - 1))])
     held = rng.choice((0.0, 1.0, 1.0, rng.random()), changes)
     wanted = held[np.searchsorted(at, np.arange(samples), side="right") - 1]
-    slow = np.exp(-1.0 / (_RATE_HZ * rng.uniform(0.03, 0.3)))
+    slow = np.exp(-1.0 / (SAMPLE_RATE_HZ * rng.uniform(0.03, 0.3)))
     return np.asarray(lfilter([1.0 - slow], [1.0, -slow], wanted, zi=[slow * wanted[0]])[0])
