@@ -91,6 +91,13 @@ def test_what_is_left_out_is_not_drawn() -> None:
     assert fewer._bank._samples.numel() < some._bank._samples.numel()
 
 
+def test_what_no_recording_has_is_synthesised() -> None:
+    sirens = tuple(clip.group for clip in load_clips(_SETTINGS.folds) if clip.label == "siren")
+    silent = replace(_SETTINGS, without=sirens, synthetic_count=1)
+    labels = [SceneMaker(each)._bank.labels for each in (silent, replace(silent, synthetic_machines=0.1))]
+    assert ["siren" in each for each in labels] == [False, True]
+
+
 def test_every_class_has_clips_to_train_on() -> None:
     labels = {clip.label for clip in load_clips(SceneSettings().folds)}
     assert set(CLASSES) <= labels

@@ -43,6 +43,12 @@ def test_the_same_key_gives_the_same_beams(name: str) -> None:
     assert levels.mean(dim=(1, 2, 3)).abs().median() < 1e-3
 
 
+def test_several_processes_prepare_the_same_recordings() -> None:
+    alone, together = (BeamMaker(_SCENES, EARS["long"], workers=workers).batch((1, 2), 16) for workers in (1, 2))
+    assert torch.equal(alone[0], together[0])
+    assert torch.equal(alone[1], together[1])
+
+
 def test_levels_are_those_of_the_unit() -> None:
     ear = EARS["middle"]
     powers = np.random.default_rng(0).gamma(0.3, size=(3, 16, ear.bands)).astype(np.float32)

@@ -6,6 +6,7 @@ what it makes of a field from its covariance, and how far it scatters from both:
 
 import math
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,9 @@ from appliance.dsp.directional_power import DirectionalPower, coherence
 from appliance.dsp.foa import steering
 from appliance.dsp.steered import LEAST_OF_ALL, Ear
 from appliance.dsp.stft import SAMPLE_RATE_HZ, stft
-from appliance.lab.fields import EncodedArray, draw_array
+from appliance.lab.fields import draw_array
 from appliance.lab.scene_dice import Dice
+from appliance.lab.workers import each
 from appliance.types import Complex64Array
 
 _BEAMS_OF_EACH = 24
@@ -67,12 +69,13 @@ class Responses:
 class BeamResponses:
     """Beams of many arrays with small faults: towards a source more or less, with another sound elsewhere."""
 
-    def __init__(self, rng: np.random.Generator, ear: Ear, arrays: int, device: torch.device) -> None:
-        parts = [_responses(each, draw_array(each), ear) for each in rng.spawn(arrays)]
+    def __init__(self, rng: np.random.Generator, ear: Ear, arrays: int, device: torch.device, workers: int = 1) -> None:
+        """`workers`: processes that work them out."""
+        parts = each(partial(_responses, ear=ear), rng.spawn(arrays), workers)
         self._responses = Responses(
-            *(torch.from_numpy(np.concatenate(each)).to(device) for each in zip(*parts, strict=True))
+            *(torch.from_numpy(np.concatenate(told)).to(device) for told in zip(*parts, strict=True))
         )
-        self._textures = tuple(torch.from_numpy(each).to(device) for each in _white_textures(rng, ear))
+        self._textures = tuple(torch.from_numpy(texture).to(device) for texture in _white_textures(rng, ear))
         self._device = device
 
     def white(self, dice: Dice, n: int, hops: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,9 +103,9 @@ class BeamResponses:
         return torch.maximum(beam, LEAST_OF_ALL * (source + other + (ambience + wind) * power))
 
 
-def _responses(rng: np.random.Generator, array: EncodedArray, ear: Ear) -> list[_Floats]:
-    """As the fields of `Responses`, for some beams of an array."""
-    hz = ear.bin_frequencies_hz()
+def _responses(rng: np.random.Generator, ear: Ear) -> list[_Floats]:
+    """As the fields of `Responses`, for some beams of a random array."""
+    array, hz = draw_array(rng), ear.bin_frequencies_hz()
     forms, gain = DirectionalPower(array.geometry, hz), array.gain(hz)
     isotropic = coherence(array.true_positions_m, hz)
     ambience = (gain[:, :, None] * isotropic * gain.conj()[:, None]).astype(np.complex64)
@@ -113,7 +116,7 @@ def _responses(rng: np.random.Generator, array: EncodedArray, ear: Ear) -> list[
         form = forms.form(forms.aim(*azimuth_elevation_deg(beam)))
         waves = steering(array.true_positions_m, np.stack([source, other]), hz) * gain[:, :, None]
         told.append([_band_mean(values, ear) for values in _moments(form, waves, ambience, wind)])
-    return [np.stack(each) for each in zip(*told, strict=True)]
+    return [np.stack(values) for values in zip(*told, strict=True)]
 
 
 def _moments(form: Complex64Array, waves: Complex64Array, ambience: Complex64Array, wind: _Floats) -> list[_Floats]:

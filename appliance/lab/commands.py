@@ -320,7 +320,9 @@ def train_tagger(
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes in all.")] = 55.0,
     steps: Annotated[int, typer.Option(min=0, help="Steps in all, instead of minutes.")] = 0,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
+    batch: Annotated[int, typer.Option(min=2, help="Beams of a step; on a GPU more, 512 for instance.")] = 128,
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that prepare the recordings.")] = 1,
     device: Annotated[str, typer.Option(help="Where it learns: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train an ear of the tagger, the second opinion on what a track sounds like: in an hour on a CPU core."""
@@ -339,7 +341,9 @@ def train_tagger(
         steps=steps,
         start=start,
         seed=settings.seed,
+        batch=batch,
         threads=threads,
+        workers=workers,
         device=device,
         log=log,
     )

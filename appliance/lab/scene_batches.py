@@ -23,14 +23,15 @@ _LATER_STEPS = 8
 class SceneBatches(IterableDataset[Batch]):
     """Batches by number, without end; worker i of W makes those with number ≡ i (mod W)."""
 
-    def __init__(self, settings: TrainSettings, first: int, device: str = "cpu") -> None:
-        self._settings, self._first, self._device = settings, first, device
+    def __init__(self, settings: TrainSettings, first: int, device: str = "cpu", helpers: int = 1) -> None:
+        """`helpers`: processes that synthesise recordings before the first batch, where this is none of several workers itself."""
+        self._settings, self._first, self._device, self._helpers = settings, first, device, helpers
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         this, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         settings = self._settings
-        maker = SceneMaker(settings.scenes, settings.seed, device=self._device)
+        maker = SceneMaker(settings.scenes, settings.seed, device=self._device, workers=self._helpers)
         number = self._first + this
         while True:
             yield drawn_batch(maker, settings, number)
@@ -54,6 +55,8 @@ def batches_from(
 ) -> Iterator[Batch]:
     """Batches on the device, one a step: their scenes made on the GPU, or by so many processes (0: this one).
 
+    On a GPU the processes only synthesise, before the first.
+
     `made_before` gives batches of new scenes from a number on instead: shards.
     """
     number = step // settings.uses
@@ -61,7 +64,7 @@ def batches_from(
     if made_before is not None:
         made = ({name: values.to(device) for name, values in batch.items()} for batch in made_before(number))
     elif device.startswith("cuda"):
-        made = _made_ahead(SceneBatches(settings, number, device))
+        made = _made_ahead(SceneBatches(settings, number, device, max(1, workers)))
     else:
         ahead = 4 if workers else None
         dataset = SceneBatches(settings, number)

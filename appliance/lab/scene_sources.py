@@ -8,7 +8,7 @@ session of a hundred cuts is the class.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -30,6 +30,7 @@ from appliance.lab.synth_music import synth_music
 from appliance.lab.synth_signals import synth_horn, synth_siren
 from appliance.lab.synth_tools import synth_tool
 from appliance.lab.torch_features import TorchFeatures
+from appliance.lab.workers import each
 
 _ACTIVE_BELOW_PEAK_DB = 25.0
 _IN_BAND = slice(6, 480)
@@ -48,6 +49,9 @@ SYNTHESISED = {
 }
 """What makes recordings of a class where there are few."""
 SYNTHETIC_S = 5.0
+_SCARCE = {"music": 3.0, "machine_hum": 2.0}
+"""So many times as often as of other sounds it is a synthetic one that is heard: the pack has music of one street, and hums of three
+machines, and of both the tagger made drones."""
 _KNOTS_S = 0.5
 _SECOND_DB = (-15.0, 0.0)
 
@@ -60,15 +64,17 @@ class SourceBank:
         sources: tuple[str, ...],
         folds: tuple[int, ...],
         without: tuple[str, ...],
-        synthetic: dict[str, tuple[float, int]],
+        synthetic: dict[str, float],
+        synthetic_count: int,
         doubled: float,
         rng: np.random.Generator,
         features: TorchFeatures,
         device: torch.device,
+        workers: int = 1,
     ) -> None:
-        """`without`: groups left out, by how they begin. `synthetic`: label → (share of draws, how many are made).
+        """`without`: groups left out, by how they begin. `synthetic`: label → share of its draws, of `synthetic_count` that are made.
 
-        `doubled`: share of the long sounds that are two recordings of one class.
+        `doubled`: share of the long sounds that are two recordings of one class. `workers`: processes that synthesise.
         """
         self.device, self._features, self._doubled = device, features, doubled
         waves: list[npt.NDArray[np.int16]] = []
@@ -77,23 +83,20 @@ class SourceBank:
         used = [clip for clip in load_clips(sources, folds) if not clip.group.startswith(without)]
         with ThreadPoolExecutor() as pool:  # NumPy and libsndfile let go of the interpreter's lock
             read = list(pool.map(lambda clip: _as_int16(read_clip(clip)), used))
-            made = {
-                label: list(
-                    pool.map(lambda own, make=SYNTHESISED[label]: _as_int16(make(own, SYNTHETIC_S)), rng.spawn(count))
-                )
-                for label, (share, count) in synthetic.items()
-                if share > 0.0
-            }
+        made: dict[str, list[npt.NDArray[np.int16]]] = {}
+        wanted = (label for label, share in synthetic.items() if share)
+        for label, synthetic_wave in synthesised(wanted, rng, synthetic_count, workers):
+            made.setdefault(label, []).append(_as_int16(synthetic_wave))
         for clip, wave in zip(used, read, strict=True):
             groups.setdefault((clip.label, clip.group), []).append(wave)
         weights, recorded = clip_weights(used), {label for label, _ in groups}
         for (label, group), own_waves in groups.items():
-            weight = weights[label, group] * (1.0 - (synthetic[label][0] if label in made else 0.0))
+            weight = weights[label, group] * (1.0 - (synthetic[label] if label in made else 0.0))
             waves += own_waves
             shares += [(label, weight)] * len(own_waves)
         for label, own in made.items():
             waves += own
-            shares += [(label, (synthetic[label][0] if label in recorded else 1.0) / len(own))] * len(own)
+            shares += [(label, (synthetic[label] if label in recorded else 1.0) / len(own))] * len(own)
         self.labels = tuple(label for label in SOUNDS if label in recorded or label in made)
         order = sorted(range(len(waves)), key=lambda index: SOUNDS.index(shares[index][0]))
         lengths = np.array([len(waves[index]) for index in order])
@@ -218,6 +221,25 @@ class SourceBank:
         kept = loudness >= codec[:, None, None] * loudness.amax(dim=2, keepdim=True)
         kept[:, :, :_CODEC_FROM] = True
         return spectra * kept
+
+
+def synthetic_shares(drones: float, others: float) -> dict[str, float]:
+    """Label → share of its draws that are synthetic, where `drones` of the drones are, and about `others` of all else."""
+    shares = {label: min(1.0, _SCARCE.get(label, 1.0) * others) for label in SYNTHESISED}
+    return shares | {"drone": drones}
+
+
+def synthesised(
+    labels: Iterable[str], rng: np.random.Generator, count: int, workers: int = 1
+) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    """So many synthetic recordings of each label, made by so many processes."""
+    tasks = [(label, own) for label in labels for own in rng.spawn(count)]
+    return zip((label for label, _ in tasks), each(_synthesise, tasks, workers), strict=True)
+
+
+def _synthesise(task: tuple[str, np.random.Generator]) -> npt.NDArray[np.float32]:
+    label, rng = task
+    return SYNTHESISED[label](rng, SYNTHETIC_S)
 
 
 def clip_weights(clips: Sequence[Clip]) -> dict[tuple[str, str], float]:

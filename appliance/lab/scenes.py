@@ -18,7 +18,7 @@ from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL
 from appliance.lab.fields import ArrayBank
 from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SOUNDS
 from appliance.lab.scene_dice import Dice
-from appliance.lab.scene_sources import SourceBank, in_band, in_band_where, power
+from appliance.lab.scene_sources import SourceBank, in_band, in_band_where, power, synthetic_shares
 from appliance.lab.scene_space import LABEL_S, SceneSpace
 from appliance.lab.torch_features import TorchFeatures
 
@@ -52,7 +52,7 @@ class SceneSettings:
     synthetic_drones: float = 0.25
     """Share of drones that are synthesised."""
     synthetic_machines: float = 0.2
-    """Share of engines and of humming machines that are; for the tagger of aircraft, tools, sirens, horns, explosions and music too."""
+    """Share of aircraft, engines, tools, sirens, horns and explosions that are; of humming machines and music more (`scene_sources`)."""
     doubled: float = 0.2
     """Share of sustained sounds that are two recordings of the class at once: one more airframe, engine or voice."""
     snr_db: tuple[float, float] = (-12.0, 20.0)
@@ -68,28 +68,23 @@ class SceneSettings:
 class SceneMaker:
     """Makes scenes. `batch(key, …)` depends on settings, seed, key and device alone."""
 
-    def __init__(self, settings: SceneSettings, seed: int = 0, *, device: str = "cpu") -> None:
+    def __init__(self, settings: SceneSettings, seed: int = 0, *, device: str = "cpu", workers: int = 1) -> None:
+        """`workers`: processes that synthesise recordings before the first scene."""
         self.settings = settings
         self.device = torch.device(device)
         rng = np.random.default_rng([seed, 1])
         self._front_end = TorchFeatures(self.device)
-        synthetic = {
-            label: (share, settings.synthetic_count)
-            for label, share in (
-                ("drone", settings.synthetic_drones),
-                ("vehicle_engine", settings.synthetic_machines),
-                ("machine_hum", settings.synthetic_machines),
-            )
-        }
         self._bank = SourceBank(
             settings.sources,
             settings.folds,
             settings.without,
-            synthetic,
+            synthetic_shares(settings.synthetic_drones, settings.synthetic_machines),
+            settings.synthetic_count,
             settings.doubled,
             rng,
             self._front_end,
             self.device,
+            workers,
         )
         self._arrays = ArrayBank(rng, settings.arrays, self.device)
         self.hops = round(settings.seconds / LABEL_S) * HOPS_PER_LABEL

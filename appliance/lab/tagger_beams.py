@@ -5,6 +5,7 @@ products and sums of band powers. That makes a thousand a second of one core, wh
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,13 @@ from appliance.dsp.stft import SAMPLE_RATE_HZ, stft
 from appliance.lab.atmosphere import Air, absorption_db_per_m
 from appliance.lab.beam_responses import BeamResponses
 from appliance.lab.datasets.sources import load_clips, read_clip
-from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS
+from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.scene_dice import Dice
-from appliance.lab.scene_sources import SYNTHESISED, SYNTHETIC_S, clip_weights
+from appliance.lab.scene_sources import clip_weights, synthesised, synthetic_shares
 from appliance.lab.scenes import SceneSettings
+from appliance.lab.workers import each
 
-_SPEEDS_PERCENT = (100, 80, 90, 112, 125)
+_SPEEDS_PERCENT = (100, 78, 84, 90, 95, 106, 112, 119, 127)
 """A faster copy of a rotor is another airframe, of a voice another throat. More of them helps sounds that were never learned from."""
 _SNR_DB = (-10.0, 25.0)
 _OTHER_DB = (-15.0, 3.0)
@@ -36,9 +38,6 @@ _LEAST_S = 0.6
 before (`model.tagger`). So long it is at least."""
 _SMOOTH_S, _SMOOTH_HZ = 0.06, 12.0
 _SHORTEST_S = 0.08
-_SCARCE = {"music": 3.0, "machine_hum": 2.0}
-"""So many times as often as of other sounds it is a synthetic one that is heard: the pack has music of one street, and hums of three
-machines, and of both the tagger made drones."""
 _LOUD = 0.9
 """A sound is as loud as in its loudest tenth: a shot is short."""
 
@@ -46,11 +45,13 @@ _LOUD = 0.9
 class BeamMaker:
     """Makes batches of beams as an ear hears them. `batch(key, …)` depends on settings, ear, seed, key and device alone."""
 
-    def __init__(self, settings: SceneSettings, ear: Ear, seed: int = 0, *, device: str = "cpu") -> None:
-        """Which recordings, how many of them drones or synthetic: as scenes are drawn."""
+    def __init__(
+        self, settings: SceneSettings, ear: Ear, seed: int = 0, *, device: str = "cpu", workers: int = 1
+    ) -> None:
+        """Which recordings, how many of them drones or synthetic: as scenes are drawn. `workers`: processes that prepare them."""
         self._settings, self._ear, self.device = settings, ear, torch.device(device)
         rng = np.random.default_rng([seed, 7])
-        self._bank = _BeamBank(settings, ear, rng, self.device)
+        self._bank = _BeamBank(settings, ear, rng, self.device, workers)
         hz = ear.band_frequencies_hz()
         self._hz, self._bins = self._held(hz), self._held(ear.bins_in_band)
         self._time = torch.arange(ear.hops, device=self.device)
@@ -62,7 +63,7 @@ class BeamMaker:
         points = np.log(np.geomspace(40.0, 8000.0, 8))
         hats = [np.interp(np.log(hz), points, row) for row in np.eye(8)]
         self._equaliser = self._held(np.stack(hats))
-        self._responses = BeamResponses(rng, ear, settings.arrays, self.device)
+        self._responses = BeamResponses(rng, ear, settings.arrays, self.device, workers)
         present = self._bank.labels
         weights = {label: (1.0 - settings.drone_share) / (len(CLASSES) - 1) for label in CLASSES}
         weights["drone"] = settings.drone_share
@@ -147,10 +148,10 @@ class BeamMaker:
     def _tail(self, dice: Dice, powers: Tensor) -> Tensor:
         n = len(powers)
         keep = torch.exp(-13.8 * self._ear.resolution.hop_s / dice.uniform(n, 1, low=0.15, high=1.2))
-        late, last = torch.empty_like(powers), torch.zeros_like(powers[:, 0])
-        for hop in range(powers.shape[1]):
-            late[:, hop] = last
-            last = keep * (last + powers[:, hop])
+        late, reach = functional.pad(powers[:, :-1], (0, 0, 1, 0)) * keep[..., None], 1
+        while reach < powers.shape[1]:  # each time all that came twice as long before
+            late[:, reach:] += keep[..., None] ** reach * late[:, :-reach].clone()
+            reach *= 2
         ratio = torch.pow(10.0, -dice.uniform(n, 1, 1, high=18.0) / 10.0)
         return ratio * late * powers.sum(dim=(1, 2), keepdim=True) / (late.sum(dim=(1, 2), keepdim=True) + 1e-9)
 
@@ -176,24 +177,20 @@ class BeamMaker:
 class _BeamBank:
     """Band powers of all recordings of some folds, at each of some speeds, and what is drawn from them."""
 
-    def __init__(self, settings: SceneSettings, ear: Ear, rng: np.random.Generator, device: torch.device) -> None:
+    def __init__(
+        self, settings: SceneSettings, ear: Ear, rng: np.random.Generator, device: torch.device, workers: int
+    ) -> None:
         self._ear = ear
         clips = [c for c in load_clips(settings.sources, settings.folds) if not c.group.startswith(settings.without)]
         weights = clip_weights(clips)
-        made = {label: min(1.0, _SCARCE.get(label, 1.0) * settings.synthetic_machines) for label in SYNTHESISED}
-        made["drone"] = settings.synthetic_drones
+        made = synthetic_shares(settings.synthetic_drones, settings.synthetic_machines)
         entries: dict[int, list[tuple[float, npt.NDArray[np.float32]]]] = {}
-        for clip in clips:
-            # A short sound leaves the window some time after it is over; others go round in a loop.
-            after = ear.resolution.context_samples if clip.label in SHORT_CLASSES else 0
-            own = [beam_band_power(np.pad(wave, (0, after)), ear) for wave in _at_speeds(read_clip(clip))]
+        for clip, own in zip(clips, each(partial(_clip_powers, ear=ear), clips, workers), strict=True):
             share = weights[clip.label, clip.group] * (1.0 - made.get(clip.label, 0.0)) / max(len(own), 1)
             entries.setdefault(SOUNDS.index(clip.label), []).extend((share, powers) for powers in own)
-        for label, share in made.items():
-            count = settings.synthetic_count if share else 0
-            for each in rng.spawn(count):
-                powers = beam_band_power(SYNTHESISED[label](each, SYNTHETIC_S), ear)
-                entries.setdefault(SOUNDS.index(label), []).append((share / count, powers))
+        count = settings.synthetic_count
+        for label, wave in synthesised((label for label, share in made.items() if share), rng, count, workers):
+            entries.setdefault(SOUNDS.index(label), []).append((made[label] / count, beam_band_power(wave, ear)))
         self.labels = tuple(SOUNDS[number] for number in sorted(entries))
         # Entries of label k fill the interval (k, k + 1]: one search draws label and entry.
         edges, last = [], torch.full((len(SOUNDS),), -1)
@@ -239,6 +236,13 @@ def beam_band_power(wave: npt.NDArray[np.float32], ear: Ear) -> npt.NDArray[np.f
     level = max(float(np.sqrt(np.square(wave).mean())), 1e-6)
     spectrum = stft((wave * (0.1 / level)).astype(np.float32), ear.resolution)[:, : ear.edges[-1]]
     return ear.band_sum(spectrum.real**2 + spectrum.imag**2)
+
+
+def _clip_powers(clip: Clip, ear: Ear) -> list[npt.NDArray[np.float32]]:
+    """A recording at each of the speeds."""
+    # A short sound leaves the window some time after it is over; others go round in a loop.
+    after = ear.resolution.context_samples if clip.label in SHORT_CLASSES else 0
+    return [beam_band_power(np.pad(wave, (0, after)), ear) for wave in _at_speeds(read_clip(clip))]
 
 
 def _at_speeds(wave: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from appliance.lab.scenes import SceneSettings
 from appliance.lab.tagger_beams import BeamMaker
 from appliance.lab.tagger_network import NETWORKS, TaggerCnn, TaggerSettings
 
-_BATCH = 128
+BATCH = 128
 _RATE, _WARMUP_STEPS, _WEIGHT_DECAY = 2e-3, 100, 0.05
 _SMOOTHING = 0.05
 _MIXUP = 0.4
@@ -37,14 +37,17 @@ def train_tagger(
     start: Path | None = None,
     decay_share: float = 0.7,
     seed: int = 0,
+    batch: int = BATCH,
     threads: int = 1,
+    workers: int = 1,
     device: str = "cpu",
     log: Callable[[str], None] = print,
 ) -> Path:
     """Train the network of one of `EARS` for so long in all, or go on from `folder`/EAR.pt, whose path comes back.
 
     `steps`, where given, says how many in all instead. `start` is a checkpoint that a new folder begins from, its steps and
-    hours counted. Over the last part, `decay_share` of the time or the steps, the rate falls to zero.
+    hours counted. Over the last part, `decay_share` of the time or the steps, the rate falls to zero. `batch` beams are a step;
+    `workers` processes prepare the recordings.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -64,7 +67,7 @@ def train_tagger(
             first_step, own_s = saved["first_step"], saved["own_s"]
         log(f"going on from {origin} at step {step}")
     commit = current_commit()  # what learns now; others may be made meanwhile
-    maker = BeamMaker(scenes, EARS[ear], seed, device=device)
+    maker = BeamMaker(scenes, EARS[ear], seed, device=device, workers=workers)
     began, begun_step, losses = time.monotonic(), step, 0.0
     network.train()
     while True:
@@ -75,7 +78,12 @@ def train_tagger(
             saved = {
                 "network": network.state_dict(),
                 "optimiser": optimiser.state_dict(),
-                "settings": {"network": asdict(network.settings), "scenes": asdict(scenes), "seed": seed},
+                "settings": {
+                    "network": asdict(network.settings),
+                    "scenes": asdict(scenes),
+                    "seed": seed,
+                    "batch": batch,
+                },
                 "commit": commit,
                 "step": step,
                 "first_step": first_step,
@@ -88,7 +96,7 @@ def train_tagger(
         rise = min(1.0, (step - first_step + 1) / _WARMUP_STEPS)
         for group in optimiser.param_groups:
             group["lr"] = _RATE * rise * min(1.0, left / decay_share)
-        losses += float(_learn(network, optimiser, *_drawn(maker, seed, step)))
+        losses += float(_learn(network, optimiser, *_drawn(maker, seed, step, batch)))
         step += 1
         if step % 100 == 0:
             left_s = left * 60.0 * minutes if not steps else (steps - step) * (elapsed_s - own_s) / (step - begun_step)
@@ -107,13 +115,13 @@ def _learn(network: TaggerCnn, optimiser: torch.optim.Optimizer, levels: Tensor,
     return loss.detach()
 
 
-def _drawn(maker: BeamMaker, seed: int, step: int) -> tuple[Tensor, Tensor]:
+def _drawn(maker: BeamMaker, seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
     """Beams of this step with bands and moments hidden (SpecAugment, arXiv 1904.08779), and the share of each sound."""
-    levels, label = maker.batch((seed, step), _BATCH)
+    levels, label = maker.batch((seed, step), count)
     dice = Dice((seed, step, 1), maker.device)
     hops, bands = levels.shape[2:]
     for size, widest, dim in ((bands, bands // 7, 3), (bands, bands // 7, 3), (hops, 3 * hops // 16, 2)):
-        first, width = dice.integers(0, size, _BATCH, 1), dice.integers(0, widest, _BATCH, 1)
+        first, width = dice.integers(0, size, count, 1), dice.integers(0, widest, count, 1)
         place = torch.arange(size, device=maker.device)
         hidden = (place >= first) & (place < first + width)
         levels = levels.masked_fill(hidden[:, None, None] if dim == 3 else hidden[:, None, :, None], 0.0)
@@ -121,7 +129,7 @@ def _drawn(maker: BeamMaker, seed: int, step: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed * 1_000_000_007 + step)  # of dropout and mixture: a run that goes on drops the same
     if step % 2:
         share = float(torch.distributions.Beta(_MIXUP, _MIXUP).sample())
-        other = torch.randperm(_BATCH, device=maker.device)
+        other = torch.randperm(count, device=maker.device)
         levels = share * levels + (1.0 - share) * levels[other]
         wanted = share * wanted + (1.0 - share) * wanted[other]
     return levels, wanted

@@ -12,7 +12,13 @@ Result = TypeVar("Result")
 Log = Callable[[str], None]
 
 
-def each(function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log) -> Iterator[Result]:
+def silent(_: str) -> None:
+    """A log that nobody reads."""
+
+
+def each(
+    function: Callable[[Task], Result], tasks: Sequence[Task], workers: int, log: Log = silent
+) -> Iterator[Result]:
     """Results in the order of tasks; one worker is this process itself."""
     if workers == 1:
         yield from map(function, tasks)
