@@ -101,8 +101,8 @@ class HearingSettings(Table):
 class TrackingSettings(Table):
     """[tracking]: from detections to identities."""
 
-    detection_activity: float = Field(default=0.15, gt=0.0, lt=1.0)
-    """A slot is a detection from this activity x class probability on."""
+    detection_activity: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """A slot is a detection from this activity x class probability on; empty: the model's own, as its meta file says."""
     gate_deg: float = Field(default=25.0, gt=0.0, le=180.0)
     """A detection farther than this from a track's prediction never joins it."""
     confirm_hits: int = Field(default=2, ge=1)

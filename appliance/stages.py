@@ -66,7 +66,12 @@ def build_stages(
         calibration=model.calibration,
         anomalies=memory is not None,
     )
-    tracker = Tracker(settings.tracking, settings.mount, sigma_factor=model.doa_sigma_factor)
+    tracker = Tracker(
+        settings.tracking,
+        settings.mount,
+        sigma_factor=model.doa_sigma_factor,
+        detection_activity=model.detection_activity,
+    )
     novelty = None
     if memory is not None:
         embedded = model.embedding_dimensions is not None

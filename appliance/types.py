@@ -167,6 +167,11 @@ class Track:
     nearest: tuple[tuple[str, float], ...] = ()
     """(class, probability) of the known classes that it is most like, where it is none of them itself."""
 
+    @property
+    def is_named(self) -> bool:
+        """Whether its likeliest class is at least as likely as nothing that has a name."""
+        return float(self.class_probs.max()) >= 1.0 - float(self.class_probs.sum())
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

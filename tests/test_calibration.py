@@ -125,10 +125,15 @@ def test_the_meta_of_a_model_corrects_what_events_say_and_not_when_they_begin(tm
         assert after.bearing_sigma_deg**2 - mount**2 == pytest.approx(0.25 * (before.bearing_sigma_deg**2 - mount**2))
 
 
+def test_a_model_says_what_of_its_own_is_a_detection(tmp_path: Path) -> None:
+    heard = [events_of(write_intensity_model(tmp_path / "a.onnx", detection_activity=least)) for least in (0.15, 0.99)]
+    assert [bool(events) for events in heard] == [True, False]
+
+
 def test_a_meta_file_of_before_changes_nothing(intensity_model: Path) -> None:
     assert "calibration" not in json.loads(intensity_model.with_suffix(".meta.json").read_text(encoding="utf-8"))
     model = SceneModel.load(intensity_model)
-    assert (model.calibration, model.doa_sigma_factor) == ({}, 1.0)
+    assert (model.calibration, model.doa_sigma_factor, model.detection_activity) == ({}, 1.0, 0.15)
 
 
 def tracks_at(factor: float, azimuths_deg: Sequence[float]) -> list[tuple[float, float]]:

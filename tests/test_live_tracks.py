@@ -85,8 +85,15 @@ def test_what_is_sent_is_of_the_contract(log_path: Path, make_event: MakeEvent) 
 
 def test_what_is_likelier_nothing_that_has_a_name_is_told_to_nobody(log_path: Path) -> None:
     sensor = Sensor(log_path)
-    ((said),) = sensor.hear(track(1, sure=0.16), track(2, sure=0.14))
+    ((said),) = sensor.hear(track(1, sure=0.46), track(2, sure=0.44))
     assert [each["track_id"] for each in said["tracks"]] == [1]
+    sensor.close()
+
+
+def test_what_has_an_event_is_told_in_any_case(log_path: Path, make_event: MakeEvent) -> None:
+    sensor = Sensor(log_path)
+    ((said),) = sensor.hear(track(1, sure=0.4), track(2, sure=0.4), events=(make_event(track_id=2),))
+    assert [each["track_id"] for each in said["tracks"]] == [2]
     sensor.close()
 
 

@@ -126,7 +126,8 @@ def test_both_have_a_say_and_what_has_heard_more_has_more() -> None:
     for heard in (0.2, 1.0):
         for mixed in (joined(sure, unsure, heard), joined(unsure, sure, heard)):
             assert joined(sure, sure, heard) > mixed > joined(unsure, unsure, heard)
-        np.testing.assert_allclose(joined(unsure, unsure, heard), unsure**0.6, rtol=1e-5)
+        root, other = unsure**0.5, (1.0 - unsure) ** 0.5
+        np.testing.assert_allclose(joined(unsure, unsure, heard), root / (root + other), rtol=1e-5)
         assert joined(silent, sure, heard) == joined(sure, silent, heard) == 0.0
     assert joined(unsure, sure, 1.0) > joined(unsure, sure, 0.2)
     assert joined(sure, unsure, 1.0) < joined(sure, unsure, 0.2)

@@ -18,7 +18,7 @@ from appliance.errors import ModelError
 from appliance.lab.pack import CLASSES, SOUNDS
 from appliance.lab.scenes import SceneSettings
 from appliance.lab.tagger_beams import BeamMaker, _relative_levels, beam_band_power
-from appliance.lab.tagger_export import EAR_WEIGHT, export_tagger
+from appliance.lab.tagger_export import export_tagger
 from appliance.lab.tagger_network import NETWORKS, TaggerCnn
 from appliance.lab.tagger_train import load_tagger, train_tagger
 from appliance.model.tagger import TaggerNetwork
@@ -133,7 +133,7 @@ def test_what_is_trained_by_command_is_exported_named_and_heard(tmp_path: Path) 
         levels[name] = rng.normal(size=(ear.hops, ear.bands)).astype(np.float32)
         with torch.no_grad():
             told = torch.log_softmax(network(torch.from_numpy(levels[name])[None, None]), dim=1)
-        said = said + EAR_WEIGHT * told
+        said = said + told
     expected = torch.softmax(said, dim=1)[0].numpy()
     tagger = TaggerNetwork.load(tmp_path / "object-tagger.onnx", CLASSES)
     np.testing.assert_allclose(

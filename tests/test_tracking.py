@@ -88,6 +88,12 @@ def test_weak_slots_are_no_detections() -> None:
     assert run.ids() == set()
 
 
+@pytest.mark.parametrize(("site", "found"), [(None, 0), (0.3, 1), (0.5, 0)])
+def test_what_is_a_detection_the_site_says_else_the_model(site: float | None, found: int) -> None:
+    tracker = Tracker(TrackingSettings(detection_activity=site), detection_activity=0.5)
+    assert len(tracker.update(SceneFrame((sound(30.0, score=0.4),), 0, 0))) == found
+
+
 def test_smoothes_direction_and_says_how_well_it_knows_it() -> None:
     run, errors = Run(), noise(1, 5.0)
     run.frames([sound(50.0 + next(errors))] for _ in range(100))

@@ -40,8 +40,6 @@ class LiveView:
         self._title = title
         self._classes = tuple(classes)
         self._pose = Pose(settings.mount)
-        # What is followed by its power alone, and is likelier nothing that has a name, is shown without one.
-        self._least_named = settings.tracking.detection_activity
         self._duration_s = duration_s
         self._moment: Moment | None = None
         self._events: dict[str, tuple[float, Event]] = {}
@@ -101,7 +99,7 @@ class LiveView:
             elevation = f"{elevation_deg:+.0f}°" if track.doa.elevation_valid else "–"
             table.add_row(
                 str(track.track_id),
-                self._classes[best].replace("_", " ") if track.class_probs[best] >= self._least_named else "unnamed",
+                self._classes[best].replace("_", " ") if track.is_named else "unnamed",
                 f"{round(bearing_deg) % 360:03d}° ± {sigma_deg:.0f}°",
                 elevation,
                 f"{track.class_probs[best]:.0%}",

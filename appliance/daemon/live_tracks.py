@@ -35,7 +35,6 @@ class LiveTracks:
         clock: Callable[[], ClockQuality] = clock_quality,
     ) -> None:
         self._settings: LiveTrackSettings = settings.live_tracks
-        self._least_probability = settings.tracking.detection_activity
         self._unit = settings.unit
         self._pose = Pose(settings.mount)
         self._classes = tuple(classes)
@@ -71,9 +70,9 @@ class LiveTracks:
             self._sender.send(self._message([], time.time_ns()).encode())
 
     def _is_told(self, track: Track) -> bool:
-        """What is likelier nothing that has a name is followed, but shown to nobody."""
+        """What is likelier nothing that has a name is followed, but shown to nobody, unless it is an event."""
         confirmed = track.status in ("confirmed", "coasting")
-        return confirmed and float(track.class_probs.max()) >= self._least_probability
+        return confirmed and (track.is_named or track.track_id in self._events)
 
     def _message(self, tracks: Sequence[Track], utc_ns: int) -> str:
         told = sorted((self._told(track) for track in tracks), key=lambda track: -track["confidence"])

@@ -215,7 +215,10 @@ def hear(
         clock=lambda: "replay",
         calibration=calibration,
     )
-    tracker = Tracker(settings.tracking, settings.mount, sigma_factor=network.doa_sigma_factor if network else 1.0)
+    corrected = (
+        {"sigma_factor": network.doa_sigma_factor, "detection_activity": network.detection_activity} if network else {}
+    )
+    tracker = Tracker(settings.tracking, settings.mount, **corrected)
     tagger = network.new_tagger(geometry) if network else None
     collector = _Collector(model.classes, policies, calibration, tagged=tagger is not None)
     source = MemorySource(samples, gaps)

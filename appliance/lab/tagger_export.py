@@ -19,12 +19,13 @@ from appliance.lab.ship import NOTICE
 from appliance.lab.tagger_train import load_tagger
 from appliance.model.meta import TaggerReference, file_sha256
 
-EAR_WEIGHT = 0.6
-"""Power of what each ear says in the product of all: they err together at times, so it is less than one."""
+DETECTION_ACTIVITY = 0.5
+"""Of a model beside a tagger. What a network reports faintly it reports in the wrong place, twice and as several classes; what has
+power is found by that, and the tagger names it."""
 
 
 class _Probabilities(nn.Module):
-    """What all ears together say."""
+    """What all ears together say: the product of what each does."""
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
         super().__init__()
@@ -35,7 +36,7 @@ class _Probabilities(nn.Module):
             torch.log_softmax(network(heard), dim=1)
             for network, heard in zip(self.networks.values(), levels, strict=True)
         ]
-        return torch.softmax(EAR_WEIGHT * torch.stack(said).sum(dim=0), dim=1)
+        return torch.softmax(torch.stack(said).sum(dim=0), dim=1)
 
 
 def export_tagger(run: Path, path: Path) -> TaggerReference:
@@ -72,9 +73,10 @@ def export_tagger(run: Path, path: Path) -> TaggerReference:
 
 
 def name_in_meta(reference: TaggerReference, models: Sequence[Path]) -> None:
-    """Enter the tagger in the meta of models. What was tuned and scored without it holds no longer, and is taken out."""
+    """Enter the tagger in the meta of models, and what they have to report beside it. What was tuned and scored without it is taken out."""
     for model in models:
         meta = model.with_suffix(".meta.json")
         document = json.loads(meta.read_text(encoding="utf-8"))
-        document |= {"tagger": reference.model_dump(), "thresholds": {}, "calibration": {}, "scores": {}}
+        document |= {"tagger": reference.model_dump(), "detection_activity": DETECTION_ACTIVITY}
+        document |= {"thresholds": {}, "calibration": {}, "scores": {}}
         meta.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

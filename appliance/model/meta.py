@@ -51,6 +51,8 @@ class ModelMeta(BaseModel):
     """Class → (slope, offset) that make a probability of its score (`events.confidence`); a missing one says its score."""
     doa_sigma_factor: float = Field(default=1.0, gt=0.0)
     """What a track's sigma is multiplied by, so that one of it holds the truth in 68 % (`tracking.target`)."""
+    detection_activity: float = Field(default=0.15, gt=0.0, lt=1.0)
+    """Activity times class probability from which a slot is a detection, unless the site file says another."""
     tagger: TaggerReference | None = None
     """The second opinion on what tracks sound like; None: the network's own has to do."""
     training: dict[str, Any] = {}

@@ -34,6 +34,7 @@ class SceneModel:
         self.thresholds = meta.thresholds
         self.calibration = meta.calibration
         self.doa_sigma_factor = meta.doa_sigma_factor
+        self.detection_activity = meta.detection_activity
         self.frames_per_step = meta.hops_per_step
         self.provider: str = session.get_providers()[0]
         self._session, self._tagger = session, tagger

@@ -18,12 +18,12 @@ from appliance.errors import ModelError
 from appliance.geometry import ArrayGeometry
 from appliance.types import FeatureFrame, Float32Array, Track
 
-OPINION_WEIGHTS = (0.4, 0.8)
+OPINION_WEIGHTS = (0.3, 0.7)
 """Of the tagger's opinion in the geometric mean of the two, before it heard anything and when it heard as much as it can: it
 names a young track half as well as an old one, and the network does not get better with time."""
+_TEMPERED = 0.5
+"""Power of that mean: both are surer than they are right, and where all is .99, no threshold tells one from another."""
 _LEAST_OTHER = 1e-3
-_RAISED = 0.6
-"""Power of that mean, which is lower than the surer of the two: policies and thresholds are made for the scale of one opinion."""
 _FIRST_FRAMES = frozenset({0, 1, 2, 4, 7})
 _BEFORE_S = 0.5
 """So much of what came before a track counts as its own: it is there before it is found. What the beam heard
@@ -132,15 +132,15 @@ class ObjectTagger:
 
 
 def joined(network: Float32Array, opinion: Float32Array, heard: float) -> Float32Array:
-    """Two probabilities of each class (classes,) as one score: in the order of their weighted geometric mean, made a probability again.
+    """Two probabilities of each class (classes,) as one: their weighted geometric mean, tempered and made a probability again.
 
     What is missing to 1 is another sound, and has its part in that. `heard` is the share of what the tagger can hear at once.
     """
     none, full = OPINION_WEIGHTS
     weight = none + (full - none) * heard
-    mean = _with_others(network) ** (1.0 - weight) * _with_others(opinion) ** weight
-    raised: Float32Array = ((mean[:-1] / mean.sum()) ** _RAISED).astype(np.float32)
-    return raised
+    mean = (_with_others(network) ** (1.0 - weight) * _with_others(opinion) ** weight) ** _TEMPERED
+    both: Float32Array = (mean[:-1] / mean.sum()).astype(np.float32)
+    return both
 
 
 def _with_others(probabilities: Float32Array) -> Float32Array:

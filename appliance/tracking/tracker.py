@@ -23,15 +23,23 @@ class Tracker:
     """Gives identity to what the network's slots report. State: the living targets; see `reset`."""
 
     def __init__(
-        self, settings: TrackingSettings, mount: MountSettings = _IN_FREE_FIELD, *, sigma_factor: float = 1.0
+        self,
+        settings: TrackingSettings,
+        mount: MountSettings = _IN_FREE_FIELD,
+        *,
+        sigma_factor: float = 1.0,
+        detection_activity: float = 0.15,
     ) -> None:
         """`mount` says what ground flattens the elevations, and how the array hangs above it; without it nothing does.
 
         `sigma_factor` is the model's correction of the sigmas that tracks state; what is tracked does not depend on it.
+        `detection_activity` is the model's, for settings that name none.
         """
         self._settings = settings
         self._ground = Ground(mount)
         self._sigma_factor = sigma_factor
+        own = settings.detection_activity
+        self._least_score = detection_activity if own is None else own
         self._ids = itertools.count(1)
         self._targets: list[Target] = []
         self._together_s: dict[tuple[int, int], float] = {}
@@ -53,7 +61,7 @@ class Tracker:
         self._utc_ns = scene.utc_ns
         for target in self._targets:
             target.predict(elapsed_s)
-        found = detections(scene, self._settings.detection_activity, self._ground)
+        found = detections(scene, self._least_score, self._ground)
         pairs = associate(self._targets, found, self._settings.gate_deg)
         joined = {row: found[column] for row, column in pairs}
         taken = {column for _, column in pairs}
