@@ -36,7 +36,9 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Minutes in all, instead of steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of weights and scenes; empty: the experiment's.")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that draw scenes.")] = 1,
+    workers: Annotated[
+        int, typer.Option(help="Processes that draw scenes; on a GPU, that synthesise sounds before.")
+    ] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
     device: Annotated[str, typer.Option(help="Where the network learns: cpu or cuda.")] = "cpu",
     shards: Annotated[Path | None, typer.Option(help="Folder of `lab shards`, instead of drawing scenes.")] = None,

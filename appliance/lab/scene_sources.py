@@ -84,8 +84,7 @@ class SourceBank:
         with ThreadPoolExecutor() as pool:  # NumPy and libsndfile let go of the interpreter's lock
             read = list(pool.map(lambda clip: _as_int16(read_clip(clip)), used))
         made: dict[str, list[npt.NDArray[np.int16]]] = {}
-        wanted = (label for label, share in synthetic.items() if share)
-        for label, synthetic_wave in synthesised(wanted, rng, synthetic_count, workers):
+        for label, synthetic_wave in synthesised(synthetic, rng, synthetic_count, workers):
             made.setdefault(label, []).append(_as_int16(synthetic_wave))
         for clip, wave in zip(used, read, strict=True):
             groups.setdefault((clip.label, clip.group), []).append(wave)
@@ -224,9 +223,9 @@ class SourceBank:
 
 
 def synthetic_shares(drones: float, others: float) -> dict[str, float]:
-    """Label → share of its draws that are synthetic, where `drones` of the drones are, and about `others` of all else."""
-    shares = {label: min(1.0, _SCARCE.get(label, 1.0) * others) for label in SYNTHESISED}
-    return shares | {"drone": drones}
+    """Label → share of its draws that are synthetic, if any: `drones` of the drones, and about `others` of all else."""
+    shares = {label: min(1.0, _SCARCE.get(label, 1.0) * others) for label in SYNTHESISED} | {"drone": drones}
+    return {label: share for label, share in shares.items() if share}
 
 
 def synthesised(

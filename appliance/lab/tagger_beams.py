@@ -147,10 +147,10 @@ class BeamMaker:
 
     def _tail(self, dice: Dice, powers: Tensor) -> Tensor:
         n = len(powers)
-        keep = torch.exp(-13.8 * self._ear.resolution.hop_s / dice.uniform(n, 1, low=0.15, high=1.2))
-        late, reach = functional.pad(powers[:, :-1], (0, 0, 1, 0)) * keep[..., None], 1
+        keep = torch.exp(-13.8 * self._ear.resolution.hop_s / dice.uniform(n, 1, 1, low=0.15, high=1.2))
+        late, reach = functional.pad(powers[:, :-1], (0, 0, 1, 0)) * keep, 1
         while reach < powers.shape[1]:  # each time all that came twice as long before
-            late[:, reach:] += keep[..., None] ** reach * late[:, :-reach].clone()
+            late[:, reach:] += keep**reach * late[:, :-reach]
             reach *= 2
         ratio = torch.pow(10.0, -dice.uniform(n, 1, 1, high=18.0) / 10.0)
         return ratio * late * powers.sum(dim=(1, 2), keepdim=True) / (late.sum(dim=(1, 2), keepdim=True) + 1e-9)
@@ -189,7 +189,7 @@ class _BeamBank:
             share = weights[clip.label, clip.group] * (1.0 - made.get(clip.label, 0.0)) / max(len(own), 1)
             entries.setdefault(SOUNDS.index(clip.label), []).extend((share, powers) for powers in own)
         count = settings.synthetic_count
-        for label, wave in synthesised((label for label, share in made.items() if share), rng, count, workers):
+        for label, wave in synthesised(made, rng, count, workers):
             entries.setdefault(SOUNDS.index(label), []).append((made[label] / count, beam_band_power(wave, ear)))
         self.labels = tuple(SOUNDS[number] for number in sorted(entries))
         # Entries of label k fill the interval (k, k + 1]: one search draws label and entry.

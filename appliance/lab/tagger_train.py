@@ -19,7 +19,7 @@ from appliance.lab.scenes import SceneSettings
 from appliance.lab.tagger_beams import BeamMaker
 from appliance.lab.tagger_network import NETWORKS, TaggerCnn, TaggerSettings
 
-BATCH = 128
+_BATCH = 128
 _RATE, _WARMUP_STEPS, _WEIGHT_DECAY = 2e-3, 100, 0.05
 _SMOOTHING = 0.05
 _MIXUP = 0.4
@@ -37,7 +37,7 @@ def train_tagger(
     start: Path | None = None,
     decay_share: float = 0.7,
     seed: int = 0,
-    batch: int = BATCH,
+    batch: int = _BATCH,
     threads: int = 1,
     workers: int = 1,
     device: str = "cpu",

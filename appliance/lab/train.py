@@ -28,6 +28,7 @@ from appliance.lab.scene_batches import batches_from
 from appliance.lab.scene_shards import read_shards
 from appliance.lab.scenes import Batch
 from appliance.lab.train_settings import TrainSettings, learning_rate
+from appliance.lab.workers import silent
 
 
 class Learner:
@@ -158,8 +159,8 @@ def train(
     device, share = ranks.device, ranks.share(settings)
     if shards is not None and ranks.world > 1:
         raise ConfigError("--shards: batches made beforehand cannot be shared; leave it out, or train in one process")
-    if not ranks.first:
-        log = _silent
+    if not ranks.first:  # only one of several processes has a voice
+        log = silent
     learner = Learner(settings, device, ranks)
     step, seconds, own_s = 0, 0.0, 0.0
     origin = last if last.exists() else start
@@ -190,10 +191,6 @@ def train(
             break
     ranks.leave()
     return last
-
-
-def _silent(_: str) -> None:
-    """Only the first of several processes has a voice."""
 
 
 class Progress:
