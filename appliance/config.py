@@ -202,7 +202,7 @@ class NoveltySettings(Table):
     enabled: bool = False
     """Learn what the site sounds like, and raise events of class anomaly for what is unlike it."""
     learning_hours: float = Field(default=4.0, ge=0.1, le=24.0 * 14)
-    """Nothing is an anomaly before so much has been heard in which no event was open."""
+    """Nothing is an anomaly before so much has been heard."""
     false_per_day: float = Field(default=1.0, gt=0.0, le=1000.0)
     """How often a day the site's own sounds may be as strange as what raises an anomaly, by what was learned of them."""
 

@@ -9,20 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from appliance.audio.source import AudioSource
+from appliance.dsp.stft import HOP_SAMPLES, SAMPLE_RATE_HZ
 from appliance.errors import DeviceError, RecordingError
 from appliance.events import EventPolicy
 from appliance.tracking import Tracker
-from appliance.types import (
-    ANOMALY,
-    Arrival,
-    AudioBlock,
-    Event,
-    FeatureFrame,
-    Float32Array,
-    SceneFrame,
-    Strangeness,
-    Track,
-)
+from appliance.types import Arrival, AudioBlock, Event, FeatureFrame, Float32Array, SceneFrame, Track
 
 _SILENCE_DBFS = -120.0
 
@@ -61,10 +52,10 @@ class Arrivals(Protocol):
 class Novelty(Protocol):
     """`novelty.listener.NoveltyListener`."""
 
-    def judge(self, hops: Sequence[FeatureFrame], scene: SceneFrame) -> Strangeness | None:
-        """How strange is what was heard lately; None where that cannot be said."""
+    def judge(self, tracks: Sequence[Track]) -> list[Track]:
+        """The tracks of this label frame with what is strange of them on this site."""
 
-    def learn(self, scene: SceneFrame, *, named: bool, strange: bool) -> None:
+    def learn(self, tracks: Sequence[Track], events: Sequence[Event], frame_s: float, time_s: float) -> None:
         """Learn from the frame that was judged last, given which events are open."""
 
 
@@ -104,7 +95,7 @@ class Stages(Protocol):
 
     @property
     def novelty(self) -> Novelty | None:
-        """Scenes → how strange they are here."""
+        """Tracks → the same with how strange they are here."""
 
 
 class EventSink(Protocol):
@@ -228,11 +219,12 @@ class _Loop:
         tracks = stages.tracker.update(scene, arrival)
         if stages.tagger:
             tracks = stages.tagger.tag(hops, tracks, after_gap=scene.after_gap)
-        strange = stages.novelty.judge(hops, scene) if stages.novelty else None
-        events = stages.policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap, strange=strange)
         if stages.novelty:
-            anomalies = [event.class_label == ANOMALY for event in stages.policy.open_events]
-            stages.novelty.learn(scene, named=not all(anomalies), strange=any(anomalies))
+            tracks = stages.novelty.judge(tracks)
+        events = stages.policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap)
+        if stages.novelty:
+            frame_s = len(hops) * HOP_SAMPLES / SAMPLE_RATE_HZ
+            stages.novelty.learn(tracks, stages.policy.open_events, frame_s, scene.utc_ns * 1e-9)
         for event in events:
             self._sink.append(event)
         self._step_s += time.perf_counter() - began_s

@@ -12,7 +12,7 @@ from appliance.events import EventPolicy, UlidFactory, policies_for
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
 from appliance.model.tagger import ObjectTagger
-from appliance.novelty.listener import LEVEL_DIMENSIONS, NoveltyListener
+from appliance.novelty.listener import NoveltyListener
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.tracking import Tracker
 from appliance.types import ClockQuality
@@ -35,7 +35,7 @@ class Stages:
     policy: EventPolicy
     """Tracks → events."""
     novelty: NoveltyListener | None = None
-    """Scenes → how strange they are here, where [novelty] is enabled and the site has a memory."""
+    """Tracks → the same with how strange they are here, where [novelty] is enabled and the site has a memory."""
 
 
 def build_stages(
@@ -50,7 +50,7 @@ def build_stages(
 ) -> Stages:
     """Fresh stages; raises `ConfigError` (naming `site_file`) where [policy] does not fit the model.
 
-    With the site's `memory` (`new_memory` tells of which kind) what is unlike the site becomes events too.
+    With the site's `memory` (of `new_memory`) what is unlike the site becomes events too.
     """
     try:
         policies = policies_for(model.classes, model.thresholds, settings.policy)
@@ -72,18 +72,18 @@ def build_stages(
         sigma_factor=model.doa_sigma_factor,
         detection_activity=model.detection_activity,
     )
-    novelty = None
-    if memory is not None:
-        embedded = model.embedding_dimensions is not None
-        novelty = NoveltyListener(
-            memory, model.classes, embedded=embedded, false_per_day=settings.novelty.false_per_day
-        )
     tagger = model.new_tagger(geometry)
     arrivals = ArrivalFinder(geometry) if tagger else None
+    novelty = NoveltyListener(memory, false_per_day=settings.novelty.false_per_day) if memory is not None else None
     return Stages(FeatureExtractor(geometry), model, arrivals, tracker, tagger, policy, novelty)
 
 
 def new_memory(settings: SiteSettings, model: SceneModel) -> SiteMemory:
-    """An empty memory of what this model hears of a site."""
+    """An empty memory of what this model's tagger hears of a site. Raises `ConfigError` where it has no tagger."""
+    if not model.sounds:
+        raise ConfigError(
+            "[novelty] enabled: this model has no tagger beside it, and nothing else tells how a sound differs from others; "
+            "name a model that has one in [model], or set enabled to false"
+        )
     learning = MemorySettings(learning_s=settings.novelty.learning_hours * 3600.0)
-    return SiteMemory(model.embedding_dimensions or LEVEL_DIMENSIONS, learning)
+    return SiteMemory(len(model.sounds), learning)

@@ -112,22 +112,6 @@ class SceneFrame:
     """UTC of the end of the label frame."""
     after_gap: bool = False
     """True for the first frame after lost audio: features and model were reset."""
-    embedding: Float32Array | None = None
-    """(dimensions,) what the whole scene sounds like, alike for like sounds; None where the model gives none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Strangeness:
-    """How far what was heard lately is from what the site normally sounds like."""
-
-    score: float
-    """0..1; ½ where the site itself is expected to sound so strange as often as is borne."""
-    doa: Direction | None
-    """Where it comes from; None where that cannot be told."""
-    sigma_deg: float
-    """1-sigma scatter of the direction; 180 without one."""
-    nearest: tuple[tuple[str, float], ...]
-    """(class, probability) of the known classes that it is most like, most probable first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +148,10 @@ class Track:
     slots: tuple[int, ...] = ()
     """The network's slots that reported it in this frame: whose masks are its sound. In one frame no slot has two tracks. None
     where its power alone tells of it."""
-    nearest: tuple[tuple[str, float], ...] = ()
-    """(class, probability) of the known classes that it is most like, where it is none of them itself."""
+    sounds: Float32Array | None = None
+    """(sounds,) what the tagger alone takes it for, of all the sounds that it tells apart; None without a tagger."""
+    strangeness: float = 0.0
+    """How unlike the site it sounds, 0..1; ½ where the site itself is expected to sound so strange as often as is borne."""
 
     @property
     def is_named(self) -> bool:
@@ -190,7 +176,7 @@ class Event:
     severity: Severity
     """alert: an operator must act; detection: logged and published, nobody is woken."""
     track_id: int
-    """The track behind the event; 0 for an anomaly, which has none."""
+    """The track behind the event."""
     onset_utc_ns: int
     """UTC of the first detection of the track."""
     utc_ns: int

@@ -148,7 +148,7 @@ def test_the_network_s_probabilities_become_what_both_think() -> None:
     for name, beam in history.powers(20.0, 0.0).items():
         before = beam[:1].repeat(EARS[name].hops - len(beam), axis=0)
         levels[name] = EARS[name].relative_levels(np.concatenate([before, beam]))
-    opinion = network.probabilities(levels)
+    opinion = network.of_classes(network.probabilities(levels))
     assert opinion.shape == (len(_CLASSES),)
     assert 0.0 < opinion.sum() <= 1.0
     np.testing.assert_allclose(mended.class_probs, joined(track(score=0.5).class_probs, opinion, 1 / 26), rtol=1e-5)

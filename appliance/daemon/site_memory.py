@@ -33,7 +33,7 @@ class MemoryKeeper:
         self.path = memory_path(settings.store.path)
         self.faults: list[str] = []
         """A sentence for a memory that was lost, or cannot be written."""
-        self._vectors = f"{model.meta.sha256}:{model.embedding_dimensions or 'levels'}"
+        self._vectors = model.meta.tagger.sha256 if model.meta.tagger else ""
         self._lost: list[str] = []
         self.memory = self._opened(new_memory(settings, model))
         self._look_s = 0.0

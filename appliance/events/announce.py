@@ -1,13 +1,17 @@
 """Writes events: what is said of a track when it begins, changes and ends."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from appliance.config import MountSettings, UnitSettings
 from appliance.events.confidence import Calibration, confidence
 from appliance.events.pose import Pose
 from appliance.events.ulids import UlidFactory
-from appliance.types import ClockQuality, Event, EventState, Severity, Track
+from appliance.types import ANOMALY, ClockQuality, Event, EventState, Severity, Track
+
+_NEAREST = 3
 
 
 class Announcer:
@@ -15,12 +19,14 @@ class Announcer:
 
     def __init__(
         self,
+        classes: Sequence[str],
         unit: UnitSettings,
         mount: MountSettings,
         ulids: UlidFactory,
         clock: Callable[[], ClockQuality],
         calibration: Calibration,
     ) -> None:
+        self._classes = tuple(classes)
         self._unit = unit
         self._pose = Pose(mount)
         self._ulids = ulids
@@ -59,7 +65,7 @@ class Announcer:
             after_gap=after_gap,
             site=self._unit.site,
             node=self._unit.node,
-            nearest=track.nearest,
+            nearest=self._nearest(class_label, track),
         )
 
     def next(self, latest: Event, state: EventState, track: Track, *, score: float, now_utc_ns: int) -> Event:
@@ -76,8 +82,16 @@ class Announcer:
             bearing_true_deg=bearing_deg,
             bearing_sigma_deg=sigma_deg,
             clock=self._clock(),
-            nearest=track.nearest,
+            nearest=self._nearest(latest.class_label, track),
         )
+
+    def _nearest(self, class_label: str, track: Track) -> tuple[tuple[str, float], ...]:
+        """The model's classes that an anomaly is most like; nothing for what is of such a class itself."""
+        if class_label != ANOMALY:
+            return ()
+        known = track.class_probs[: len(self._classes)]
+        order = np.argsort(-known, kind="stable")[:_NEAREST]
+        return tuple((self._classes[index], float(known[index])) for index in order.tolist())
 
     def _confidence(self, class_label: str, score: float) -> float:
         return confidence(score, self._calibration.get(class_label))

@@ -9,13 +9,13 @@ import numpy as np
 from appliance.angles import arc_distance_deg
 from appliance.config import ClassPolicy, MountSettings, UnitSettings
 from appliance.events.announce import Announcer
-from appliance.events.anomaly import AnomalyTrack
+from appliance.events.anomaly import NamedPlaces
 from appliance.events.confidence import Calibration
 from appliance.events.evidence import Evidence
 from appliance.events.lifecycle import OpenEvent
 from appliance.events.policies import at_threshold
 from appliance.events.ulids import UlidFactory
-from appliance.types import ANOMALY, ClockQuality, Direction, Event, Strangeness, Track
+from appliance.types import ANOMALY, ClockQuality, Direction, Event, Track
 
 SAME_PLACE_DEG = 20.0
 """Two sounds of one class nearer than this are one matter to an operator."""
@@ -63,17 +63,17 @@ class EventPolicy:
     ) -> None:
         """`classes` are the model's, `policies` has an entry for each (see `policies_for`); `clock` tells the quality of UTC.
 
-        With `anomalies` what is strange on the site (`decide`) raises events too, of a class that comes after the model's.
+        With `anomalies` tracks that are strange on the site raise events too, of a class that comes after the model's.
 
         Everything is decided by the tracks' own scores; `calibration` only words them as `confidence`.
         """
         self.rejected: Counter[tuple[str, str]] = Counter()
         """(class, cause) → tracks that never became an event: below_threshold, not_confirmed, cooldown or duplicate."""
         self._classes = (*classes, ANOMALY) if anomalies else tuple(classes)
-        self._anomaly = AnomalyTrack(len(self._classes), SAME_PLACE_DEG) if anomalies else None
+        self._named = NamedPlaces(SAME_PLACE_DEG) if anomalies else None
         self._policies = [policies[name] for name in self._classes]
         self._site_policies = tuple(self._policies)
-        self._announcer = Announcer(unit, mount, ulids, clock, calibration or {})
+        self._announcer = Announcer(classes, unit, mount, ulids, clock, calibration or {})
         self._cases: dict[int, _Case] = {}
         self._cooldowns: list[_Cooldown] = []
         self._utc_ns: int | None = None
@@ -96,22 +96,14 @@ class EventPolicy:
             for name, policy in zip(self._classes, self._site_policies, strict=True)
         ]
 
-    def decide(
-        self,
-        tracks: Iterable[Track],
-        now_utc_ns: int,
-        *,
-        after_gap: bool = False,
-        strange: Strangeness | None = None,
-    ) -> list[Event]:
+    def decide(self, tracks: Iterable[Track], now_utc_ns: int, *, after_gap: bool = False) -> list[Event]:
         """State changes that the frame brings; what changes and ends comes before what begins.
 
-        `tracks` is all that the tracker returned. `after_gap`: audio was lost directly before the frame. `strange`: what
-        the site's memory says of it.
+        `tracks` is all that the tracker returned. `after_gap`: audio was lost directly before the frame.
         """
         elapsed_s = self._advance(now_utc_ns)
-        if self._anomaly is not None:
-            tracks = self._with_anomaly(self._anomaly, tracks, strange, elapsed_s, now_utc_ns)
+        if self._named is not None:
+            tracks = self._with_strangeness(self._named, tracks, elapsed_s)
         if after_gap:
             self._gap_until_s = self._steady_s + _AFTER_GAP_S
         changes: list[Event] = []
@@ -139,23 +131,14 @@ class EventPolicy:
         self._cases, self._cooldowns = {}, []
         return ends
 
-    def _with_anomaly(
-        self,
-        anomaly: AnomalyTrack,
-        tracks: Iterable[Track],
-        strange: Strangeness | None,
-        elapsed_s: float,
-        now_utc_ns: int,
-    ) -> list[Track]:
-        """The tracks with a score more, of the class that the model does not know, and what is strange as one of them."""
-        last = len(self._classes) - 1
-        named = [
-            case.track.doa for case in self._cases.values() if case.event is not None and case.event.class_index != last
+    def _with_strangeness(self, named: NamedPlaces, tracks: Iterable[Track], elapsed_s: float) -> list[Track]:
+        """The tracks with a score more, of the class that the model does not know."""
+        open_cases = [case for case in self._cases.values() if case.event is not None]
+        named.update([case.track.doa for case in open_cases if not self._is_anomaly(case)], elapsed_s)
+        return [
+            replace(track, class_probs=np.append(track.class_probs, np.float32(named.strangeness(track))))
+            for track in tracks
         ]
-        nothing = np.zeros(1, np.float32)
-        known = [replace(track, class_probs=np.concatenate([track.class_probs, nothing])) for track in tracks]
-        found = anomaly.follow(strange, named, elapsed_s, now_utc_ns)
-        return known if found is None else [*known, found]
 
     def _advance(self, now_utc_ns: int) -> float:
         """Steady time goes on with UTC, but neither backwards nor in leaps."""
@@ -168,7 +151,7 @@ class EventPolicy:
 
     def _follow(self, case: _Case, event: OpenEvent, elapsed_s: float, now_utc_ns: int) -> list[Event]:
         verdict = event.follow(case.track, self._announcer.bearing_true_deg(case.track), elapsed_s)
-        turned = event.released(case.track) and self._has_rival(case.evidence, event)
+        turned = self._has_rival(case.evidence, event) and (self._is_anomaly(case) or event.released(case.track))
         if verdict == "end" or turned or case.track.status == "deleted":
             return [self._end(case, event, now_utc_ns)]
         if verdict == "continue":
@@ -178,9 +161,12 @@ class EventPolicy:
         event.announced(update, score)
         return [update]
 
+    def _is_anomaly(self, case: _Case) -> bool:
+        return case.event is not None and self._classes[case.event.class_index] == ANOMALY
+
     def _has_rival(self, evidence: Evidence, event: OpenEvent) -> bool:
         """True where the track has become another class. A bark over a drone must not end the drone's alert early."""
-        alert = event.latest.severity == "alert"
+        alert = event.latest.severity == "alert" and self._classes[event.class_index] != ANOMALY
         return any(
             index != event.class_index and (not alert or self._policies[index].severity == "alert")
             for index in evidence.confirmed()

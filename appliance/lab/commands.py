@@ -238,9 +238,10 @@ def separation(
 
 @app.command()
 def novelty(
-    model: Annotated[str | None, typer.Argument(help="Name or path of a model that gives `outputs`.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Name or path; empty: the shipped one.")] = None,
     outputs: Annotated[
-        list[str] | None, typer.Option("--output", help="Output of the model to use as a vector; repeat it for more.")
+        list[str] | None,
+        typer.Option("--output", help="Output of the model to use as a vector too; repeat it for more."),
     ] = None,
     learn: Annotated[int, typer.Option(min=20, help="Scenes of 10 s that the site is learned from.")] = 120,
     each_label: Annotated[int, typer.Option(min=1, help="Anomalous scenes of each strange sound.")] = 6,
@@ -254,22 +255,20 @@ def novelty(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
-    """Judge a site's memory: AUC and pAUC (DCASE Task 2) by band levels and by outputs of a model; or false alarms per day."""
+    """Judge a site's memory: AUC and pAUC (DCASE Task 2) by tracks, as a unit has it, and by band levels; or false alarms per day."""
     from appliance.config import SiteSettings
     from appliance.lab.novelty import judge_novelty, site_suite
     from appliance.lab.novelty_hours import judge_hours, site_hours
     from appliance.model.meta import find_model
 
+    network = find_model(model or SiteSettings().model.file)
     if hours is not None:
         minutes = round(60.0 * hours)
         scenes = site_hours(learn_minutes=minutes, test_minutes=minutes, each_label=each_label)
         settings = SiteSettings().novelty.model_copy(update={"learning_hours": 0.5 * hours})
-        network = find_model(model or SiteSettings().model.file)
         told = judge_hours(scenes, network, settings, workers=workers)
         if not told.learned:
-            print(
-                "the site was not learned in that time: events of known classes were open for most of it; give more hours"
-            )
+            print("the site was not learned in that time: too few sounds; give more hours")
         print(
             f"{told.false_alarms} false anomalies in {told.test_hours:.2f} h, {told.false_alarms_per_day:.1f} per day"
         )
@@ -281,12 +280,10 @@ def novelty(
             print(f"  {label:16s} {anomalies} anomalies, {named} named")
         return
 
-    makers = ["levels", *(outputs or [])]
-    path = find_model(model) if model else None
+    makers = ["tracks", "levels", *(outputs or [])]
     recipes = list(site_suite(learn=learn, each_label=each_label))
-    for maker, found in judge_novelty(recipes, makers, path, workers=workers).items():
-        print(f"{maker}: AUC {found.auc:.2f}, pAUC {found.partial_auc:.2f}; beyond the distance of one window in 1000:")
-        print(f"  {found.found:.2f} of anomalous scenes, {found.false:.2f} of normal ones; AUC by sound:")
+    for maker, found in judge_novelty(recipes, makers, network, workers=workers).items():
+        print(f"{maker}: AUC {found.auc:.2f}, pAUC {found.partial_auc:.2f}; AUC by sound:")
         print("  " + ", ".join(f"{label} {score:.2f}" for label, score in sorted(found.by_label.items())))
 
 

@@ -16,7 +16,6 @@ from appliance.model.providers import ProviderName, open_session
 from appliance.model.tagger import ObjectTagger, TaggerNetwork
 from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
 
-_EMBEDDING = "scene_embedding"
 _SCATTER_SHARE = 0.4
 """Of the error that the network expects, so much scatters from frame to frame. The rest stays while the source does, and a
 filter that took it for scatter would follow too slowly (fold 4: 4.0° behind a moving drone instead of 2.7°)."""
@@ -72,10 +71,9 @@ class SceneModel:
         return self.gives_masks and "direct_mask" in self._outputs
 
     @property
-    def embedding_dimensions(self) -> int | None:
-        """Length of a scene frame's embedding; None for a model that was exported without it."""
-        shapes = {output.name: output.shape for output in self._session.get_outputs()}
-        return int(shapes[_EMBEDDING][1]) if _EMBEDDING in shapes else None
+    def sounds(self) -> tuple[str, ...]:
+        """What the tagger beside it tells apart, as in `Track.sounds`; empty where it has none."""
+        return self._tagger.sounds if self._tagger else ()
 
     def new_tagger(self, geometry: ArrayGeometry) -> ObjectTagger | None:
         """What hears an array beside the model and has heard nothing yet; None where it has to do alone."""
@@ -103,8 +101,7 @@ class SceneModel:
             for slot in range(self.meta.objects)
         )
         self._frames += 1
-        embedding = out[_EMBEDDING][0] if _EMBEDDING in out else None
-        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns, embedding=embedding)
+        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns)
 
     def hear(self, frames: Sequence[FeatureFrame]) -> dict[str, npt.NDArray[np.float32]]:
         """The graph's own outputs for exactly `frames_per_step` hops; the state moves on."""

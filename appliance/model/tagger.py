@@ -33,7 +33,7 @@ _AGAIN_FRAMES = 5
 
 
 class TaggerNetwork:
-    """One ONNX session: levels of a beam, by every ear → probability of each class. It has no state; `load` is how to get one."""
+    """One ONNX session: levels of a beam, by every ear → probability of each sound. It has no state; `load` is how to get one."""
 
     def __init__(self, session: onnxruntime.InferenceSession, classes: Sequence[str]) -> None:
         """Raises `ModelError` where the graph names other sounds, or hears with other ears."""
@@ -46,7 +46,9 @@ class TaggerNetwork:
         if shapes != own:
             raise ModelError(f"it hears {shapes}, this appliance gives {own} hops and bands")
         self._session = session
-        self._columns = [sounds.index(label) for label in classes]
+        self.sounds = tuple(sounds)
+        """All that it tells apart, the classes among them."""
+        self._classes = [sounds.index(label) for label in classes]
 
     @classmethod
     def load(cls, path: Path, classes: Sequence[str]) -> "TaggerNetwork":
@@ -65,10 +67,14 @@ class TaggerNetwork:
         return network
 
     def probabilities(self, levels: Mapping[str, Float32Array]) -> Float32Array:
-        """By ear the `relative_levels` (hops, bands) of a beam → (classes,), what is missing to 1 being other sounds."""
+        """By ear the `relative_levels` (hops, bands) of a beam → (sounds,)."""
         (said,) = self._session.run(["probabilities"], {name: each[None, None] for name, each in levels.items()})
-        named: Float32Array = said[0, self._columns]
-        return named
+        probabilities: Float32Array = said[0]
+        return probabilities
+
+    def of_classes(self, probabilities: Float32Array) -> Float32Array:
+        """(sounds,) → (classes,), what is missing to 1 being other sounds."""
+        return probabilities[self._classes]
 
 
 @dataclass(slots=True)
@@ -77,8 +83,8 @@ class _Heard:
 
     beam: dict[str, Float32Array]
     """By ear the power (hops, bands), each hop's from where the track was then; no more hops than are heard at once."""
-    probabilities: Float32Array
-    """(classes,)."""
+    sounds: Float32Array
+    """(sounds,) probability of each."""
     frames: int = 0
     """In which it was heard, after the first."""
 
@@ -93,7 +99,7 @@ class ObjectTagger:
         self._tracks: dict[int, _Heard] = {}
 
     def tag(self, hops: Sequence[FeatureFrame], tracks: Sequence[Track], *, after_gap: bool = False) -> list[Track]:
-        """The same tracks after a label frame of these hops, with what both think of them as `class_probs`.
+        """The same tracks after a label frame of these hops, with what both think of them as `class_probs`, and `sounds`.
 
         No opinion is formed of a track while it coasts: what the beam hears then is something else.
         """
@@ -117,10 +123,11 @@ class ObjectTagger:
                 heard.beam[name] = np.concatenate([heard.beam[name], powers])[-EARS[name].hops :]
             heard.frames += track.updated
             if track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0):
-                heard.probabilities = self._named(heard.beam)
+                heard.sounds = self._named(heard.beam)
         self._tracks[track.track_id] = heard
         share = min(len(heard.beam[name]) / ear.hops for name, ear in EARS.items())
-        return replace(track, class_probs=joined(track.class_probs, heard.probabilities, share))
+        class_probs = joined(track.class_probs, self._network.of_classes(heard.sounds), share)
+        return replace(track, class_probs=class_probs, sounds=heard.sounds)
 
     def _named(self, beam: Mapping[str, Float32Array]) -> Float32Array:
         """The first hop stands for what came before it."""

@@ -1,139 +1,121 @@
-"""Beside the tracker: how strange is what the scene as a whole sounds like, on this site?
+"""Beside the tracks: how strange is each of them on this site?
 
-What it hears is kept as one vector per window: the mean of the model's scene embedding, or of band levels where a model was
-exported without one. Each is judged against the site's memory; what was said to be something (a named event) is not
-learned, and what stays strange is learned but slowly, so that it is announced before it is forgotten as normal.
+What the tagger takes a track for, of all the sounds it tells apart, is what it sounds like, also where it is none of them: a
+bell that nobody taught it is a little of this and a little of that, and always the same. A sound is a track, or ten seconds of
+one that goes on. Each moment is judged against the site's memory, which then learns the sound, unless it raised an alert.
+What was told as strange is learned slowly, so that it is announced some times before it is familiar.
 """
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from appliance.dsp.features import BANDS, FEATURE_NAMES
-from appliance.novelty.direction import WindowDirection
 from appliance.novelty.memory import SiteMemory
-from appliance.novelty.vectors import level_vector
-from appliance.types import FeatureFrame, Float32Array, SceneFrame, Strangeness
+from appliance.types import ANOMALY, Event, Float32Array, Track
 
-WINDOW_FRAMES = 20
-"""Label frames (100 ms each) in a window …"""
-WINDOW_S = 2.0
-"""… which so lasts this long."""
-LEVEL_DIMENSIONS = 2 * BANDS
+JUDGED_FRAMES = 20
+"""A sound is as far away as in the nearest of so many frames in a row that it was heard; shorter ones are not told."""
 
-_JUDGED_EVERY = 5
-_WINDOWS_PER_DAY = 86400.0 / WINDOW_S
-_WAIT_WINDOWS = 3
-"""A window waits so many others before it is learned: a named event that it began is confirmed by then."""
-_STRANGE_MEETING_S = 600.0
-"""A sound that stays strange is met once in so long: after some such times it is familiar, and its event ends."""
-_LATELY, _STRANGE_FROM = 10, 0.5
-"""An anomaly is remembered by what was at least so strange among so many latest judgements, five seconds."""
-_NEAREST = 3
-_LEVEL = FEATURE_NAMES.index("level")
+_SOUND_FRAMES = 100
+_STRANGE_AGAIN_S = 600.0
+"""What stays strange is met once in so long: after some such times it is familiar, and its event ends."""
+_EARS = 3.0
+
+
+def sound_vector(sounds: Float32Array) -> Float32Array:
+    """The tagger's probabilities (sounds,) → a vector (sounds,) whose distance to another tells how unlike they are.
+
+    The probabilities are a product of what each ear says; the vector is the root of the geometric mean (Hellinger, 1909), so that
+    what is hardly anything still counts.
+    """
+    mean = sounds ** np.float32(1.0 / _EARS)
+    vector: Float32Array = np.sqrt(mean / mean.sum())
+    return vector
+
+
+@dataclass(slots=True)
+class _Sound:
+    """What a track has sounded like since it was learned last."""
+
+    said: Float32Array | None = None
+    """The tagger's latest word …"""
+    distance: float = 0.0
+    """… how far away that is …"""
+    score: float = 0.0
+    """… and how strange that makes the track."""
+    lately: deque[float] = field(default_factory=lambda: deque(maxlen=JUDGED_FRAMES))
+    """Distance in the latest frames that it was heard."""
+    farthest: float | None = None
+    """How far away it was at its strangest; None while it is too short to tell."""
+    vectors: list[tuple[float, Float32Array]] = field(default_factory=list)
+    """All that it was, and how far away each is."""
+    frames: int = 0
+    alert: bool = False
+    """It is what raised an alert."""
+    strange: bool = False
+    """It is what raised an anomaly."""
+    met_s: float | None = None
+    """When it was met last as something strange, in time heard."""
 
 
 class NoveltyListener:
-    """Judges every label frame, and learns the site from those that raised no event. State: see `reset`, and the memory."""
+    """Judges every track in every label frame, and learns the site. State: what each track sounded like, and the memory."""
 
-    def __init__(
-        self, memory: SiteMemory, classes: Sequence[str], *, embedded: bool, false_per_day: float = 1.0
-    ) -> None:
-        """`embedded`: vectors are scene embeddings (the model gives them), else band levels. `memory` has their dimensions."""
+    def __init__(self, memory: SiteMemory, *, false_per_day: float = 1.0) -> None:
+        """`memory` has as many dimensions as the tagger has sounds; so often a day the site itself may be taken for strange."""
         self.memory = memory
-        self._classes = tuple(classes)
-        self._embedded = embedded
         self._false_per_day = false_per_day
-        self._direction = WindowDirection(WINDOW_FRAMES)
-        self._parts: deque[Float32Array] = deque(maxlen=WINDOW_FRAMES)
-        self._probs: deque[Float32Array] = deque(maxlen=WINDOW_FRAMES)
-        self._waiting: deque[tuple[Float32Array, float]] = deque()
-        self._lately: deque[tuple[float, Float32Array]] = deque(maxlen=_LATELY)
-        self._strange_s = 0.0
-        self._frames_until_learned = WINDOW_FRAMES
-        self._judged_in = 0
-        self._latest: Strangeness | None = None
+        self._sounds: dict[int, _Sound] = {}
 
-    def reset(self) -> None:
-        """Forget what was heard lately, after a gap; what the site sounds like stays."""
-        self._direction.reset()
-        self._parts.clear()
-        self._probs.clear()
-        self._lately.clear()
-        self._frames_until_learned, self._judged_in, self._latest = WINDOW_FRAMES, 0, None
+    def judge(self, tracks: Sequence[Track]) -> list[Track]:
+        """The same tracks with their `strangeness`; none is strange while the site is being learned."""
+        return [self._judged(track) for track in tracks]
 
-    def judge(self, hops: Sequence[FeatureFrame], scene: SceneFrame) -> Strangeness | None:
-        """How strange the latest two seconds are; None before there are so many, and while the site is being learned."""
-        if scene.after_gap:
-            self.reset()
-        self._direction.push(hops, scene)
-        self._parts.append(self._part(hops, scene))
-        strongest = max(scene.objects, key=lambda slot: slot.activity, default=None)
-        self._probs.append(np.zeros(len(self._classes), np.float32) if strongest is None else strongest.class_probs)
-        if len(self._parts) < WINDOW_FRAMES or not self.memory.learned:
-            return None
-        self._judged_in = (self._judged_in - 1) % _JUDGED_EVERY
-        if self._latest is None or self._judged_in == 0:
-            self._latest = self._judged()
-        return self._latest
+    def learn(self, tracks: Sequence[Track], events: Sequence[Event], frame_s: float, time_s: float) -> None:
+        """Learn from the frame that was judged last, `frame_s` long and ending at `time_s`; `events` are those that are open."""
+        self.memory.listen(frame_s)
+        for event in events:
+            if sound := self._sounds.get(event.track_id):
+                sound.strange |= event.class_label == ANOMALY
+                sound.alert |= event.severity == "alert" and event.class_label != ANOMALY
+        here = {track.track_id for track in tracks if track.status != "deleted"}
+        for track_id, sound in list(self._sounds.items()):
+            if track_id not in here:
+                self._learn(self._sounds.pop(track_id), time_s)
+            elif sound.frames >= _SOUND_FRAMES:
+                self._learn(sound, time_s)
 
-    def learn(self, scene: SceneFrame, *, named: bool, strange: bool) -> None:
-        """Learn from the frame that was judged last, unless an event of a known class is open (`named`).
+    def _judged(self, track: Track) -> Track:
+        if track.sounds is None:
+            return track
+        sound = self._sounds.setdefault(track.track_id, _Sound())
+        if track.sounds is not sound.said:
+            vector = sound_vector(track.sounds)
+            sound.said, sound.distance = track.sounds, self.memory.distance(vector)
+            sound.score = self._score(sound.distance)
+            sound.vectors.append((sound.distance, vector))
+        if track.updated:
+            sound.frames += 1
+            sound.lately.append(sound.distance)
+            if len(sound.lately) == JUDGED_FRAMES:
+                sound.farthest = max(sound.farthest or 0.0, min(sound.lately))
+        return replace(track, strangeness=sound.score)
 
-        While an anomaly is open (`strange`), what is heard is met once at its beginning and then rarely.
-        """
-        if named:
-            # What it has been hearing is what raised the event.
-            self._waiting.clear()
-            self._frames_until_learned = WINDOW_FRAMES
-            return
-        if strange:
-            self._strange_s -= 0.1
-        else:
-            self._strange_s = 0.0
-        self._frames_until_learned -= 1
-        if self._frames_until_learned > 0 or len(self._parts) < WINDOW_FRAMES:
-            return
-        self._frames_until_learned = WINDOW_FRAMES
-        if strange and self._strange_s > 0.0:
-            return
-        if strange:
-            self._waiting.clear()
-            self._strange_s = _STRANGE_MEETING_S
-            # A sound may be over when its event begins: this moment says nothing of it.
-            strange_vectors = [vector for score, vector in self._lately if score >= _STRANGE_FROM]
-            self.memory.learn_strange(strange_vectors, scene.utc_ns * 1e-9)
-            return
-        self._waiting.append((self._vector(), scene.utc_ns * 1e-9))
-        if len(self._waiting) > _WAIT_WINDOWS:
-            vector, time_s = self._waiting.popleft()
-            self.memory.learn(vector, time_s, WINDOW_S)
+    def _score(self, distance: float) -> float:
+        """One strange sound a day against as many of the site's own as are so far away: which of them it is."""
+        return self._false_per_day / (self._false_per_day + self.memory.own_per_day(distance))
 
-    def _part(self, hops: Sequence[FeatureFrame], scene: SceneFrame) -> Float32Array:
-        if not self._embedded:
-            return np.stack([hop.values[_LEVEL] for hop in hops])
-        assert scene.embedding is not None
-        return scene.embedding
-
-    def _vector(self) -> Float32Array:
-        if self._embedded:
-            return np.asarray(np.mean(self._parts, axis=0), np.float32)
-        return level_vector(np.concatenate(self._parts))
-
-    def _judged(self) -> Strangeness:
-        vector = self._vector()
-        distance = self.memory.distance(vector)
-        own_per_day = _WINDOWS_PER_DAY * self.memory.share_beyond(distance)
-        probs = np.mean(self._probs, axis=0)
-        order = np.argsort(-probs, kind="stable")[:_NEAREST]
-        direction, sigma_deg = self._direction.direction()
-        # One strange sound against as many of the site's own as are borne: which of them it is.
-        score = self._false_per_day / (self._false_per_day + own_per_day)
-        self._lately.append((score, vector))
-        return Strangeness(
-            score=score,
-            doa=direction,
-            sigma_deg=sigma_deg,
-            nearest=tuple((self._classes[index], float(probs[index])) for index in order.tolist()),
-        )
+    def _learn(self, sound: _Sound, time_s: float) -> None:
+        if sound.alert:
+            pass
+        elif not sound.strange:
+            self.memory.learn([vector for _, vector in sound.vectors], sound.farthest, time_s)
+        elif sound.met_s is None or self.memory.heard_s - sound.met_s >= _STRANGE_AGAIN_S:
+            sound.met_s = self.memory.heard_s
+            # The track was something else before, maybe; only what raised the event is met.
+            strange = [vector for distance, vector in sound.vectors if self._score(distance) >= 0.5]
+            self.memory.learn_strange(strange, time_s)
+        sound.vectors, sound.frames, sound.farthest = [], 0, None
+        sound.alert = sound.strange = False

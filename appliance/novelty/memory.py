@@ -1,30 +1,28 @@
 """A site's memory: what it sounds like, as a bounded number of prototypes, and how rarely it sounded as strange as this.
 
 Any vector per sound will do, as long as like sounds have like vectors. There is no training: a vector near a prototype
-moves it, a vector near none becomes one (leader clustering, Hartigan 1975). Each counts how often it was met, and forgets by
-half-life, so that seasons may change. Distance is that to the nearest familiar prototype (nearest-neighbour anomaly scores
-are what DCASE Task 2 systems rest on), each dimension in units of its own spread on this site, over how far that prototype's
-own neighbours are: local density normalisation (Wilkinghoff et al. 2025, arXiv 2509.10951). On fold 4 that raised pAUC
-from 0.37 to 0.44 at the same AUC; whitening, other windows, and means with spreads raised nothing.
+moves it, a vector near none becomes one (leader clustering, Hartigan 1975). Each counts in how many sounds it was met, and
+forgets by half-life, so that seasons may change. Distance is that to the nearest familiar prototype (nearest-neighbour anomaly
+scores are what DCASE Task 2 systems rest on), each dimension in units of its own spread on this site. Dividing it by how far that
+prototype's own neighbours are (Wilkinghoff et al. 2025, arXiv 2509.10951) helped the network's embedding, and costs here.
 
-How far is too far comes from the site as well: distances that the site's own vectors had before they were learned (`tail`).
+How far is too far comes from the site as well: distances that the site's own sounds had before they were learned (`tail`).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from appliance.novelty.tail import LEAST_FOR_TAIL, FloatArray, reached_by_one_in, share_beyond
+from appliance.novelty.tail import LEAST_FOR_TAIL, FloatArray, share_beyond
 from appliance.types import Float32Array
 
 _LEAST_SPREAD = 0.1
-_NEIGHBOURS = 5
-_CROWD_LEARNED = 32
 _ALIKE = 0.3
 _TINY = 1e-9
+_DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +37,14 @@ class MemorySettings:
     """Nothing is novel before so much time has been heard; what is met in it is familiar at once, for a half-life at least."""
     familiar_after: float = 3.0
     """Later a sound is familiar once it was met so often."""
-    half_life_s: float = 14.0 * 86400.0
+    half_life_s: float = 14.0 * _DAY_S
     """A meeting counts half after this long."""
     distances: int = 5000
     """Latest distances kept for the tail; they begin halfway through the learning."""
 
 
 class SiteMemory:
-    """Learns vectors (dimensions,) one by one; time is an argument. State: see `arrays`."""
+    """Learns sounds, each as one or more vectors (dimensions,); time is an argument. State: see `arrays`."""
 
     def __init__(self, dimensions: int, settings: MemorySettings | None = None) -> None:
         self.settings = settings or MemorySettings()
@@ -60,9 +58,8 @@ class SiteMemory:
         self._count = 0.0
         self._mean, self._square = np.zeros(self.dimensions), np.zeros(self.dimensions)
         self._distances = np.zeros(0)
-        self._heard_s = 0.0
+        self._heard_s, self._sounds = 0.0, 0.0
         self._latest_s: float | None = None
-        self._crowd, self._crowd_of, self._crowd_age = np.zeros(0), np.zeros(0, bool), 0
 
     @property
     def learned(self) -> bool:
@@ -71,7 +68,7 @@ class SiteMemory:
 
     @property
     def heard_s(self) -> float:
-        """Time learned from."""
+        """Time that it listened."""
         return self._heard_s
 
     @property
@@ -79,63 +76,50 @@ class SiteMemory:
         """How many there are."""
         return len(self._prototypes)
 
+    def listen(self, seconds: float) -> None:
+        """So much more of the site was heard, whatever there was to hear."""
+        self._heard_s += seconds
+
     def distance(self, vector: Float32Array | FloatArray) -> float:
-        """To the nearest familiar prototype, as a multiple of how far that one's own neighbours are; infinite before the first."""
-        familiar = self._familiar()
-        if not familiar.any():
-            self._checked(vector)
+        """To the nearest familiar prototype; infinite before the first."""
+        return float(self._away(self._checked(vector))[self._familiar()].min(initial=math.inf))
+
+    def own_per_day(self, distance: float) -> float:
+        """How many of the site's own sounds a day are to be expected at least so far away; infinite until the site is learned."""
+        if not self.learned:
             return math.inf
-        return float((self._away(self._checked(vector))[familiar] / self._crowds(familiar)).min())
+        return self._sounds / self._heard_s * _DAY_S * share_beyond(distance, self._distances)
 
-    def novel_from(self, one_in: float) -> float:
-        """The distance that one in so many of the site's own vectors reaches; infinite until the site is learned."""
-        return reached_by_one_in(one_in, self._distances) if self.learned else math.inf
+    def learn(self, vectors: Sequence[Float32Array | FloatArray], distance: float | None, time_s: float) -> None:
+        """Meet a sound of the site, in all that it sounded like until `time_s`.
 
-    def share_beyond(self, distance: float) -> float:
-        """Share of the site's own vectors that are at least so far, 0..1; 1 until the site is learned."""
-        return share_beyond(distance, self._distances) if self.learned else 1.0
-
-    def learn(self, vector: Float32Array | FloatArray, time_s: float, lasted_s: float) -> float:
-        """Meet a sound that ended at `time_s` and lasted `lasted_s`; its distance before it was learned.
-
-        Raises `ValueError` where the vector has other dimensions or is not finite.
+        `distance` is how far away it was, as that is told of a sound (`listener`), before it was learned; None where it was too
+        short to tell. Raises `ValueError` where a vector has other dimensions or is not finite.
         """
+        wide = [self._checked(vector) for vector in vectors]
         self._forget_until(time_s)
-        wide, distance = self._checked(vector), self.distance(vector)
-        # While little is known everything is far; what is far later tells what is rare.
-        if math.isfinite(distance) and self._heard_s >= 0.5 * self.settings.learning_s:
-            self._distances = np.append(self._distances, distance)[-self.settings.distances :]
-        self._count += 1.0  # mean and sum of squares by Welford's update
-        step = (wide - self._mean) / self._count
-        self._mean = self._mean + step
-        self._square += self._count * step * (wide - self._mean)
-        self._heard_s += lasted_s
-        self._crowd_age += 1
-        away = self._away(wide)
-        if away.min(initial=math.inf) <= self.settings.radius:
-            self._meet(int(away.argmin()), wide)
-        else:
-            self._add(wide)
-        return distance
+        if distance is not None:
+            self._sounds += 1.0
+            # While little is known everything is far; what is far later tells what is rare.
+            if math.isfinite(distance) and self._heard_s >= 0.5 * self.settings.learning_s:
+                self._distances = np.append(self._distances, distance)[-self.settings.distances :]
+        for vector in wide:
+            self._count += 1.0  # mean and sum of squares by Welford's update
+            step = (vector - self._mean) / self._count
+            self._mean = self._mean + step
+            self._square += self._count * step * (vector - self._mean)
+        self._meet(wide, lambda _: self.settings.radius)
 
     def learn_strange(self, vectors: Sequence[Float32Array | FloatArray], time_s: float) -> None:
-        """Meet a sound that was told as strange, once, in all that it sounded like at `time_s`.
+        """Meet a sound that was told as strange, once, in all that it sounded like until `time_s`.
 
         It says nothing of how far the site's own sounds lie, nor in what units.
         """
+        wide = [self._checked(vector) for vector in vectors]
         self._forget_until(time_s)
-        counted: set[int] = set()
-        for vector in vectors:
-            wide = self._checked(vector)
-            away = self._away(wide)
-            # Where the site never stirs, units are small and no two strange sounds alike: alike are those that are much
-            # nearer to each other than to anything familiar.
-            reach = max(self.settings.radius, _ALIKE * float(away[self._familiar()].min(initial=math.inf)))
-            if away.min(initial=math.inf) > reach:
-                counted.add(self._add(wide))
-            elif (nearest := int(away.argmin())) not in counted:
-                self._meet(nearest, wide)
-                counted.add(nearest)
+        # Where the site never stirs, units are small and no two strange sounds alike: alike are those that are much
+        # nearer to each other than to anything familiar.
+        self._meet(wide, lambda vector: max(self.settings.radius, _ALIKE * self.distance(vector)))
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Everything that it knows, by name; `from_arrays` takes it."""
@@ -146,7 +130,7 @@ class SiteMemory:
             "mean": self._mean,
             "square": self._square,
             "distances": self._distances.astype(np.float32),
-            "scalars": np.array([self._count, self._heard_s, latest_s]),
+            "scalars": np.array([self._count, self._heard_s, self._sounds, latest_s]),
         }
 
     @classmethod
@@ -160,14 +144,14 @@ class SiteMemory:
         except KeyError as error:
             raise ValueError(f"{error} is missing") from None
         count = len(given["met"])
-        shapes = {"prototypes": (count, dimensions), "mean": (dimensions,), "square": (dimensions,), "scalars": (3,)}
+        shapes = {"prototypes": (count, dimensions), "mean": (dimensions,), "square": (dimensions,), "scalars": (4,)}
         for name, shape in shapes.items():
             if given[name].shape != shape:
                 raise ValueError(f"{name} has shape {given[name].shape}, not {shape}")
         memory._prototypes, memory._met = given["prototypes"], given["met"]
         memory._mean, memory._square = given["mean"], given["square"]
         memory._distances = given["distances"]
-        memory._count, memory._heard_s, latest_s = given["scalars"].tolist()
+        memory._count, memory._heard_s, memory._sounds, latest_s = given["scalars"].tolist()
         memory._latest_s = None if math.isnan(latest_s) else latest_s
         return memory
 
@@ -183,24 +167,6 @@ class SiteMemory:
         # A dimension that never stirred on this site must not drown the others when it does.
         return np.asarray(np.sqrt(variance + _LEAST_SPREAD**2 * variance.mean()) + _TINY)
 
-    def _crowds(self, familiar: npt.NDArray[np.bool_]) -> FloatArray:
-        """(familiar prototypes,) mean distance of each to its nearest others; not below the radius.
-
-        What the site makes in many ways (speech) is wide there, what it always makes alike (a pump) is narrow. Prototypes
-        move slowly, and this costs more than all else: it is worked out anew only where there are others, or now and then.
-        """
-        if self._crowd_age >= _CROWD_LEARNED or not np.array_equal(familiar, self._crowd_of):
-            known = self._prototypes[familiar] / self._spread()
-            others = np.sort(_rms_distances(known, known), axis=1)[:, 1 : 1 + _NEIGHBOURS]
-            mean = others.mean(axis=1) if len(known) > 1 else np.zeros(1)
-            self._crowd, self._crowd_of = np.maximum(mean, self.settings.radius), familiar
-            self._crowd_age = 0
-        return self._crowd
-
-    def _meet(self, index: int, wide: FloatArray) -> None:
-        self._met[index] += 1.0
-        self._prototypes[index] += (wide - self._prototypes[index]) / max(self._met[index], 1.0)
-
     def _familiar(self) -> npt.NDArray[np.bool_]:
         """(prototypes,) those met often enough; half a meeting may be forgotten."""
         return self._met >= self.settings.familiar_after - 0.5
@@ -209,13 +175,24 @@ class SiteMemory:
         """(prototypes,) distance of each, root mean square in units of spread."""
         return np.asarray(np.sqrt((((self._prototypes - wide) / self._spread()) ** 2).mean(axis=1)))
 
+    def _meet(self, vectors: Sequence[FloatArray], reach: Callable[[FloatArray], float]) -> None:
+        """A vector belongs to the nearest prototype within its reach, or becomes one; each of them is met once."""
+        met: set[int] = set()
+        for vector in vectors:
+            away = self._away(vector)
+            if away.min(initial=math.inf) > reach(vector):
+                met.add(self._add(vector))
+            elif (nearest := int(away.argmin())) not in met:
+                met.add(nearest)
+                self._met[nearest] += 1.0
+                self._prototypes[nearest] += (vector - self._prototypes[nearest]) / max(self._met[nearest], 1.0)
+
     def _add(self, vector: FloatArray) -> int:
         """Its index; where there is no room it takes that of the least met."""
         weight = 2.0 * self.settings.familiar_after if self._heard_s < self.settings.learning_s else 1.0
         if len(self._met) >= self.settings.capacity:
             index = int(self._met.argmin())
             self._prototypes[index], self._met[index] = vector, weight
-            self._crowd_age = _CROWD_LEARNED
             return index
         self._prototypes = np.concatenate([self._prototypes, vector[None]])
         self._met = np.append(self._met, weight)
@@ -226,9 +203,3 @@ class SiteMemory:
         elapsed_s = 0.0 if self._latest_s is None else max(0.0, time_s - self._latest_s)
         self._latest_s = time_s
         self._met *= 0.5 ** (elapsed_s / self.settings.half_life_s)
-
-
-def _rms_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    """(n, dimensions), (m, dimensions) → (n, m), root mean square over dimensions."""
-    squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2.0 * a @ b.T
-    return np.asarray(np.sqrt(np.maximum(squared, 0.0) / a.shape[1]))

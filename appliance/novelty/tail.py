@@ -16,12 +16,6 @@ LEAST_FOR_TAIL = 50
 """Distances needed before a tail is believed."""
 
 
-def reached_by_one_in(one_in: float, distances: FloatArray) -> float:
-    """The distance that one in so many vectors reaches, by the (n,) distances of others; n at least `LEAST_FOR_TAIL`."""
-    edge, excess = _tail(distances)
-    return edge + excess * math.log(max(one_in * _TAIL_SHARE, 1.0))
-
-
 def share_beyond(distance: float, distances: FloatArray) -> float:
     """Share of vectors that are at least so far, 0..1, by the (n,) distances of others; n at least `LEAST_FOR_TAIL`."""
     edge, excess = _tail(distances)
