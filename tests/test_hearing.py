@@ -22,8 +22,10 @@ from appliance.config import SiteSettings
 from appliance.daemon.hearing import HearingCheck
 from appliance.daemon.microphones import MicrophoneWatch
 from appliance.daemon.selftest import checks
+from appliance.daemon.tap import TappedSource
 from appliance.firmware import FIRMWARE_DIR
 from appliance.geometry import load_array, shipped_arrays
+from appliance.lab.hear import MemorySource
 from appliance.store import EventLog
 from appliance.types import AudioBlock, Direction, Float32Array, SceneObject
 
@@ -258,7 +260,33 @@ def test_what_only_mirrors_the_array_is_not_made_up(fence: Float32Array) -> None
 def test_wrong_polarity_is_named(fence: Float32Array, mic: int) -> None:
     watch = MicrophoneWatch(load_array(SQUARE))
     listen(watch, fence[:, : 15 * RATE_HZ], put(mic, lambda heard: -heard[mic]))
-    assert watch.faults == [f"microphone {mic + 1} is wired with the wrong polarity"]
+    (fault,) = watch.faults
+    assert fault.startswith(f"microphone {mic + 1} is wired with the wrong polarity")
+
+
+def test_a_microphone_of_wrong_polarity_is_turned_round_until_it_is_put_right(fence: Float32Array) -> None:
+    watch, turned = MicrophoneWatch(load_array(SQUARE)), fence.copy()
+    turned[2] *= -1.0
+
+    def passed_on(samples: Float32Array) -> Float32Array:
+        source = TappedSource(MemorySource(samples), [watch], watch.mended)
+        return np.concatenate([block.samples for block in source.blocks()], axis=1)
+
+    second = slice(0, RATE_HZ)
+    np.testing.assert_array_equal(passed_on(turned[:, second]), turned[:, second])  # nothing is known yet
+    listen(watch, turned)
+    np.testing.assert_array_equal(passed_on(turned[:, second]), fence[:, second])
+    listen(watch, fence[:, : 40 * RATE_HZ])
+    assert watch.faults == []
+    np.testing.assert_array_equal(passed_on(fence[:, second]), fence[:, second])
+
+
+def test_an_exchange_is_told_and_left_alone(fence: Float32Array) -> None:
+    watch = MicrophoneWatch(load_array(SQUARE))
+    listen(watch, fence, exchanged(0, 1))
+    block = next(MemorySource(fence).blocks())
+    assert watch.faults
+    assert watch.mended(block) is block
 
 
 @pytest.mark.parametrize("array", shipped_arrays())

@@ -1,5 +1,10 @@
-"""Watches the microphones themselves: one that is stuck, weak, clipped, doubled or in another's place is named."""
+"""Watches the microphones themselves: one that is stuck, weak, clipped, doubled or in another's place is named.
 
+One of wrong polarity is turned round, so that hearing goes on. An exchange is not undone: more than one may explain what is
+heard, and with the wrong one undone bearings would be mirrored, which is worse than none.
+"""
+
+import dataclasses
 import itertools
 import threading
 import time
@@ -8,7 +13,7 @@ from collections import Counter, deque
 import numpy as np
 import numpy.typing as npt
 
-from appliance.audio.wiring import WiringCheck
+from appliance.audio.wiring import Fault, WiringCheck
 from appliance.dsp.working import AUDIBLE_DBFS, is_weak, swing_dbfs
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Float32Array
@@ -41,7 +46,7 @@ class MicrophoneWatch:
         self._named: set[str] = set()
         self._stuck = 0
         self._gains: deque[npt.NDArray[np.float64]] = deque(maxlen=_WIRING_LOOKS)
-        self._wrong = ""
+        self._wrong: Fault | None = None
         self._wiring_due_s = time.monotonic()
         self._latest: Float32Array | None = None
         self._lock = threading.Lock()
@@ -50,7 +55,7 @@ class MicrophoneWatch:
     def faults(self) -> list[str]:
         """A sentence for each, the same words while it lasts."""
         with self._lock:
-            return [*sorted(self._named), *([self._wrong] if self._wrong else [])]
+            return [*sorted(self._named), *([str(self._wrong)] if self._wrong else [])]
 
     @property
     def deaf(self) -> bool:
@@ -71,6 +76,16 @@ class MicrophoneWatch:
                 self._latest = samples
                 self._note(seen)
 
+    def mended(self, block: AudioBlock) -> AudioBlock:
+        """The block as right microphones would have given it, as far as that can be told."""
+        with self._lock:
+            inverted = self._wrong.inverted if self._wrong else ()
+        if not inverted:
+            return block
+        samples = block.samples.copy()
+        samples[list(inverted)] *= -1.0
+        return dataclasses.replace(block, samples=samples)
+
     def look_at_wiring(self) -> None:
         """Compare the latest second with the array; for another thread, as it takes a while for many microphones."""
         if time.monotonic() < self._wiring_due_s:
@@ -90,14 +105,14 @@ class MicrophoneWatch:
             with self._lock:
                 self._wrong = wrong
 
-    def _verdict(self, gains: npt.NDArray[np.float64]) -> str:
+    def _verdict(self, gains: npt.NDArray[np.float64]) -> Fault | None:
         """What the latest looks say, (looks, faults); it stands until they speak against it."""
         mean = gains.mean(axis=0)
         best = int(mean.argmax())
         sure = len(gains) == _WIRING_LOOKS and mean[best] > _WIRING_GAIN
         if sure and int((gains[:, best] > _WIRING_GAIN).sum()) >= _WIRING_OFTEN:
-            return str(self._wiring.faults[best])
-        return self._wrong if mean[best] > _WIRING_CURED_GAIN else ""
+            return self._wiring.faults[best]
+        return self._wrong if mean[best] > _WIRING_CURED_GAIN else None
 
     def _is_audible(self, samples: Float32Array) -> bool:
         return bool(swing_dbfs(samples).min() > AUDIBLE_DBFS)

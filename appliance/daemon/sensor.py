@@ -157,8 +157,10 @@ def serve(
     ) as heartbeat:
         closer.start()
         try:
+            # Whoever watches the microphones has to hear them as they are; clips are kept as the pipeline heard them.
+            microphones = TappedSource(source, [beside.microphones], beside.microphones.mended)
             return run(
-                TappedSource(source, [recorder, beside.microphones]),
+                TappedSource(microphones, [recorder]),
                 stages,
                 MutingSink(ClipSink(sink, settings.clips, recorder), controls),
                 observers=(sink, controls, tracks, beside.hearing, heartbeat, *([keeper] if keeper else [])),

@@ -1,6 +1,6 @@
 """Lets others listen to the audio on its way into the pipeline."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Protocol
 
@@ -16,11 +16,17 @@ class Listener(Protocol):
 
 
 class TappedSource:
-    """A source, and who listens along."""
+    """A source, and who listens along. What goes on from here may be `mended`."""
 
-    def __init__(self, source: AudioSource, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        source: AudioSource,
+        listeners: Sequence[Listener],
+        mended: Callable[[AudioBlock], AudioBlock] = lambda block: block,
+    ) -> None:
         self._source = source
         self._listeners = listeners
+        self._mended = mended
 
     @property
     def sample_rate_hz(self) -> int:
@@ -37,7 +43,7 @@ class TappedSource:
         for block in self._source.blocks():
             for listener in self._listeners:
                 listener.audio(block)
-            yield block
+            yield self._mended(block)
 
     def close(self) -> None:
         """Close the source."""
