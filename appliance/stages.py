@@ -74,7 +74,11 @@ def build_stages(
     )
     tagger = model.new_tagger(geometry)
     arrivals = ArrivalFinder(geometry) if tagger else None
-    novelty = NoveltyListener(memory, false_per_day=settings.novelty.false_per_day) if memory is not None else None
+    novelty = (
+        NoveltyListener(memory, model.sounds, false_per_day=settings.novelty.false_per_day)
+        if memory is not None
+        else None
+    )
     return Stages(FeatureExtractor(geometry), model, arrivals, tracker, tagger, policy, novelty)
 
 

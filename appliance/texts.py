@@ -3,7 +3,7 @@
 import functools
 import string
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ else:
 TEXTS_DIR = FIRMWARE_DIR / "texts"
 
 _WORDS = ("class", "bearing", "sigma", "confidence", "site", "node")
+_ANOMALY_WORDS = ("class", "nearest")
 
 
 class Texts(BaseModel):
@@ -33,8 +34,10 @@ class Texts(BaseModel):
     """Version of this format."""
     event: Mapping[EventState, str]
     """A sentence for each state, with the words it may use in braces."""
+    anomaly: str = "{class}"
+    """What stands for the class of an anomaly, with the words it may use in braces."""
     classes: Mapping[str, str] = {}
-    """What a class is called."""
+    """What a class, or a sound that an anomaly is like, is called."""
 
     @field_validator("event")
     @classmethod
@@ -42,17 +45,31 @@ class Texts(BaseModel):
         for state in ("new", "update", "end"):
             if state not in event:
                 raise ValueError(f'"{state}" is missing')
-            for _, word, form, conversion in string.Formatter().parse(event[state]):
-                if word is not None and (word not in _WORDS or form or conversion):
-                    raise ValueError(
-                        f'"{state}": {{{word}}} is none of {", ".join(f"{{{known}}}" for known in _WORDS)}'
-                    )
+            _check_words(f'"{state}"', event[state], _WORDS)
         return event
 
-    def event_text(self, state: EventState, class_label: str, words: Mapping[str, str]) -> str:
-        """The sentence for `state`; `words` are those of the format but `class`."""
-        name = self.classes.get(class_label, class_label.replace("_", " "))
+    @field_validator("anomaly")
+    @classmethod
+    def _anomaly_is_whole(cls, anomaly: str) -> str:
+        _check_words("anomaly", anomaly, _ANOMALY_WORDS)
+        return anomaly
+
+    def event_text(self, state: EventState, class_label: str, words: Mapping[str, str], nearest: str | None) -> str:
+        """The sentence for `state`; `words` are those of the format but `class`, `nearest` the sound that an anomaly is most like."""
+        name = self._called(class_label)
+        if nearest is not None:
+            name = self.anomaly.format_map({"class": name, "nearest": self._called(nearest)})
         return self.event[state].format_map({"class": name, **words})
+
+    def _called(self, label: str) -> str:
+        return self.classes.get(label, label.replace("_", " "))
+
+
+def _check_words(where: str, sentence: str, words: Sequence[str]) -> None:
+    """Raises `ValueError` where the sentence names others in braces."""
+    for _, word, form, conversion in string.Formatter().parse(sentence):
+        if word is not None and (word not in words or form or conversion):
+            raise ValueError(f"{where}: {{{word}}} is none of {', '.join(f'{{{known}}}' for known in words)}")
 
 
 @functools.cache

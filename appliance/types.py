@@ -152,6 +152,8 @@ class Track:
     """(sounds,) what the tagger alone takes it for, of all the sounds that it tells apart; None without a tagger."""
     strangeness: float = 0.0
     """How unlike the site it sounds, 0..1; ½ where the site itself is expected to sound so strange as often as is borne."""
+    nearest: tuple[tuple[str, float], ...] = ()
+    """(sound, probability) of what the tagger finds it most like, most probable first; where the site has a memory."""
 
     @property
     def is_named(self) -> bool:

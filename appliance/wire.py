@@ -110,7 +110,7 @@ def _nearest_of(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def event_text(event: Event, texts: Texts | None = None) -> str:
-    """What a person would say: "drone, bearing 047° true (± 4°), 92 %"."""
+    """What a person would say: "drone, bearing 047° true (± 4°), 92 %", "anomaly like bells, bearing …"."""
     words = {
         "bearing": f"{round(event.bearing_true_deg) % 360:03d}",
         "sigma": str(max(1, round(event.bearing_sigma_deg))),
@@ -118,7 +118,8 @@ def event_text(event: Event, texts: Texts | None = None) -> str:
         "site": event.site,
         "node": event.node,
     }
-    return (texts or load_texts("en")).event_text(event.state, event.class_label, words)
+    nearest = event.nearest[0][0] if event.nearest else None
+    return (texts or load_texts("en")).event_text(event.state, event.class_label, words, nearest)
 
 
 def answer_to_json(

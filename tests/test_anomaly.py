@@ -35,19 +35,30 @@ from appliance.types import ANOMALY, Direction, Event, Float32Array, SceneFrame,
 CLASSES = ("drone", "dog")
 GEOMETRY = load_array("tetrahedron_4cm2")
 STRANGE = 0.9
+NEAREST = (("hand_saw", 0.4), ("music", 0.1))
 
 
 def strange(score: float = STRANGE, azimuth_deg: float = 30.0, sigma_deg: float = 8.0) -> Track:
     """A track of nothing that has a name."""
     covariance = ((sigma_deg**2, 0.0), (0.0, 9.0))
     probs = np.array([0.1, 0.4], np.float32)
-    return Track(2, "confirmed", Direction(azimuth_deg, 5.0), covariance, probs, 0, 0, strangeness=score)
+    return Track(
+        2, "confirmed", Direction(azimuth_deg, 5.0), covariance, probs, 0, 0, strangeness=score, nearest=NEAREST
+    )
 
 
 def drone(azimuth_deg: float, strangeness: float = 0.0) -> Track:
     probs = np.array([0.9, 0.0], np.float32)
     return Track(
-        1, "confirmed", Direction(azimuth_deg, 0.0), ((9.0, 0.0), (0.0, 9.0)), probs, 0, 0, strangeness=strangeness
+        1,
+        "confirmed",
+        Direction(azimuth_deg, 0.0),
+        ((9.0, 0.0), (0.0, 9.0)),
+        probs,
+        0,
+        0,
+        strangeness=strangeness,
+        nearest=NEAREST,
     )
 
 
@@ -80,21 +91,22 @@ class Run:
 # --- policy -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_stays_strange_is_one_event_of_its_track_with_its_nearest_classes() -> None:
+def test_what_stays_strange_is_one_event_of_its_track_with_the_nearest_sounds() -> None:
     run_ = Run()
     run_.hold(4.0, strange())
     run_.hold(4.0, strange(0.05))
     assert run_.told == ["anomaly new", "anomaly end"]
     new, end = run_.events
     assert (new.severity, new.track_id) == ("detection", 2)
-    assert [name for name, _ in new.nearest] == ["dog", "drone"]
+    assert new.nearest == NEAREST
+    assert wire.event_text(new).startswith("anomaly like a hand saw, bearing ")
     assert (new.azimuth_deg, new.elevation_deg) == (30.0, 5.0)
     assert new.bearing_sigma_deg == pytest.approx(8.0, rel=0.01)
     assert 2.0 <= new.utc_ns * 1e-9 <= 2.2
     assert end.confidence == pytest.approx(STRANGE)
     message = json.loads(wire.event_to_json(new))
     jsonschema.Draft202012Validator(wire.load_schema("event.v1")).validate(message)
-    assert message["nearest"][0] == {"class": "dog", "probability": pytest.approx(0.4)}
+    assert message["nearest"][0] == {"class": "hand_saw", "probability": 0.4}
 
 
 def test_what_is_strange_for_a_moment_is_none_and_is_counted() -> None:
@@ -185,7 +197,7 @@ class Site:
 
     def __init__(self, learning_s: float = 400.0) -> None:
         self.memory = SiteMemory(6, MemorySettings(learning_s=learning_s))
-        self.listener = NoveltyListener(self.memory)
+        self.listener = NoveltyListener(self.memory, "abcdef")
         self.rng = np.random.default_rng(0)
         self.number, self.time_s = 0, 0.0
 
@@ -228,6 +240,13 @@ def event() -> Event:
 def test_the_vector_is_what_the_ears_say_on_average() -> None:
     assert sound_vector(np.array([0.729, 0.216, 0.027], np.float32)) == pytest.approx(np.sqrt([0.5, 1 / 3, 1 / 6]))
     assert np.isfinite(sound_vector(np.array([1.0, 0.0, 0.0], np.float32))).all()
+
+
+def test_a_track_is_nearest_to_what_the_ears_take_it_for_on_average() -> None:
+    said = np.array([0.0, 0.001, 0.0, 0.729, 0.216, 0.0], np.float32)
+    (track,) = Site().listener.judge([sounding(said)])
+    assert [name for name, _ in track.nearest] == ["d", "e", "b"]
+    assert [share for _, share in track.nearest] == pytest.approx([0.5625, 0.375, 0.0625])
 
 
 def test_a_site_knows_its_own_sounds_and_wonders_at_others() -> None:
@@ -375,7 +394,7 @@ def test_a_sound_that_the_site_never_made_is_an_anomaly_from_where_it_came(tagge
     at_s, new = events[0]
     assert 21.9 < at_s < 26.0
     assert new.azimuth_deg == pytest.approx(70.0, abs=10.0)
-    assert len(new.nearest) == 2
+    assert new.nearest[0][0] == "siren"
     assert new.confidence > 0.5
 
 

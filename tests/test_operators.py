@@ -238,6 +238,7 @@ def test_it_is_off_by_default_and_ids_are_what_home_assistant_takes() -> None:
 
 GERMAN = """
 schema = 1
+anomaly = "{class} wie {nearest}"
 [event]
 new = "{class} in {bearing}° rechtweisend (± {sigma}°), {confidence} %"
 update = "{class} jetzt in {bearing}°"
@@ -260,10 +261,12 @@ def test_a_translated_file_is_what_the_unit_logs_and_says(tmp_path: Path, german
     with EventLog(tmp_path / "events.db", texts=load_texts(str(german))) as log:
         log.append(drone)
         log.append(ended)
+        log.append(make_event(event_id="01K0000000000000000000ANOM", class_label="anomaly", nearest=(("drone", 0.4),)))
         payloads = [json.loads(payload) for (payload,) in log._rows("SELECT payload FROM events ORDER BY id")]
     assert [payload["text"] for payload in payloads] == [
         "Drohne in 047° rechtweisend (± 4°), 92 %",
         "power tool nicht mehr zu hören, zuletzt in 047°",
+        "anomaly wie Drohne in 047° rechtweisend (± 4°), 92 %",
     ]
     assert wire.event_from_json(json.dumps(payloads[0])) == drone
 
@@ -277,6 +280,7 @@ def test_a_translated_file_is_what_the_unit_logs_and_says(tmp_path: Path, german
         ("schema = 1", "schema = 2", "schema: input should be 1"),
         ("{confidence}", "{confidence:03d}", "{confidence} is none of"),
         ("{confidence}", "{", "event"),
+        ("{nearest}", "{sigma}", "anomaly: {sigma} is none of {class}, {nearest}"),
     ],
 )
 def test_a_mistake_of_a_translator_names_file_and_remedy(german: Path, was: str, becomes: str, says: str) -> None:

@@ -1,9 +1,7 @@
 """Writes events: what is said of a track when it begins, changes and ends."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-
-import numpy as np
+from collections.abc import Callable
 
 from appliance.config import MountSettings, UnitSettings
 from appliance.events.confidence import Calibration, confidence
@@ -11,22 +9,18 @@ from appliance.events.pose import Pose
 from appliance.events.ulids import UlidFactory
 from appliance.types import ANOMALY, ClockQuality, Event, EventState, Severity, Track
 
-_NEAREST = 3
-
 
 class Announcer:
     """Knows the unit: its name, how it hangs, how good its clock is, and what a score is worth."""
 
     def __init__(
         self,
-        classes: Sequence[str],
         unit: UnitSettings,
         mount: MountSettings,
         ulids: UlidFactory,
         clock: Callable[[], ClockQuality],
         calibration: Calibration,
     ) -> None:
-        self._classes = tuple(classes)
         self._unit = unit
         self._pose = Pose(mount)
         self._ulids = ulids
@@ -65,7 +59,7 @@ class Announcer:
             after_gap=after_gap,
             site=self._unit.site,
             node=self._unit.node,
-            nearest=self._nearest(class_label, track),
+            nearest=_nearest(class_label, track),
         )
 
     def next(self, latest: Event, state: EventState, track: Track, *, score: float, now_utc_ns: int) -> Event:
@@ -82,16 +76,8 @@ class Announcer:
             bearing_true_deg=bearing_deg,
             bearing_sigma_deg=sigma_deg,
             clock=self._clock(),
-            nearest=self._nearest(latest.class_label, track),
+            nearest=_nearest(latest.class_label, track),
         )
-
-    def _nearest(self, class_label: str, track: Track) -> tuple[tuple[str, float], ...]:
-        """The model's classes that an anomaly is most like; nothing for what is of such a class itself."""
-        if class_label != ANOMALY:
-            return ()
-        known = track.class_probs[: len(self._classes)]
-        order = np.argsort(-known, kind="stable")[:_NEAREST]
-        return tuple((self._classes[index], float(known[index])) for index in order.tolist())
 
     def _confidence(self, class_label: str, score: float) -> float:
         return confidence(score, self._calibration.get(class_label))
@@ -99,3 +85,7 @@ class Announcer:
     def bearing_true_deg(self, track: Track) -> float:
         """Where the track is, clockwise from true north."""
         return self._pose.bearing_elevation_sigma_deg(track)[0]
+
+
+def _nearest(class_label: str, track: Track) -> tuple[tuple[str, float], ...]:
+    return track.nearest if class_label == ANOMALY else ()

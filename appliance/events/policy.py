@@ -73,7 +73,7 @@ class EventPolicy:
         self._named = NamedPlaces(SAME_PLACE_DEG) if anomalies else None
         self._policies = [policies[name] for name in self._classes]
         self._site_policies = tuple(self._policies)
-        self._announcer = Announcer(classes, unit, mount, ulids, clock, calibration or {})
+        self._announcer = Announcer(unit, mount, ulids, clock, calibration or {})
         self._cases: dict[int, _Case] = {}
         self._cooldowns: list[_Cooldown] = []
         self._utc_ns: int | None = None

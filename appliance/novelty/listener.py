@@ -22,6 +22,7 @@ _SOUND_FRAMES = 100
 _STRANGE_AGAIN_S = 600.0
 """What stays strange is met once in so long: after some such times it is familiar, and its event ends."""
 _EARS = 3.0
+_NEAREST = 3
 
 
 def sound_vector(sounds: Float32Array) -> Float32Array:
@@ -44,7 +45,8 @@ class _Sound:
     distance: float = 0.0
     """… how far away that is …"""
     score: float = 0.0
-    """… and how strange that makes the track."""
+    """… and how strange that makes the track, and like what it is."""
+    nearest: tuple[tuple[str, float], ...] = ()
     lately: deque[float] = field(default_factory=lambda: deque(maxlen=JUDGED_FRAMES))
     """Distance in the latest frames that it was heard."""
     farthest: float | None = None
@@ -63,14 +65,15 @@ class _Sound:
 class NoveltyListener:
     """Judges every track in every label frame, and learns the site. State: what each track sounded like, and the memory."""
 
-    def __init__(self, memory: SiteMemory, *, false_per_day: float = 1.0) -> None:
-        """`memory` has as many dimensions as the tagger has sounds; so often a day the site itself may be taken for strange."""
+    def __init__(self, memory: SiteMemory, sounds: Sequence[str], *, false_per_day: float = 1.0) -> None:
+        """`memory` has a dimension for each of the tagger's `sounds`; so often a day the site itself may be taken for strange."""
         self.memory = memory
+        self._names = tuple(sounds)
         self._false_per_day = false_per_day
         self._sounds: dict[int, _Sound] = {}
 
     def judge(self, tracks: Sequence[Track]) -> list[Track]:
-        """The same tracks with their `strangeness`; none is strange while the site is being learned."""
+        """The same tracks with their `strangeness` and what they are `nearest` to; none is strange while the site is being learned."""
         return [self._judged(track) for track in tracks]
 
     def learn(self, tracks: Sequence[Track], events: Sequence[Event], frame_s: float, time_s: float) -> None:
@@ -95,13 +98,15 @@ class NoveltyListener:
             vector = sound_vector(track.sounds)
             sound.said, sound.distance = track.sounds, self.memory.distance(vector)
             sound.score = self._score(sound.distance)
+            order = np.argsort(-vector, kind="stable")[:_NEAREST].tolist()
+            sound.nearest = tuple((self._names[index], float(vector[index]) ** 2) for index in order)
             sound.vectors.append((sound.distance, vector))
         if track.updated:
             sound.frames += 1
             sound.lately.append(sound.distance)
             if len(sound.lately) == JUDGED_FRAMES:
                 sound.farthest = max(sound.farthest or 0.0, min(sound.lately))
-        return replace(track, strangeness=sound.score)
+        return replace(track, strangeness=sound.score, nearest=sound.nearest)
 
     def _score(self, distance: float) -> float:
         """One strange sound a day against as many of the site's own as are so far away: which of them it is."""
