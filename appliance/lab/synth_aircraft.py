@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import gain, lines, peak_1, resonance, softened, strokes, unit, wander
-
-_Samples = npt.NDArray[np.float64]
+from appliance.lab.synth_parts import Samples, gain, lines, peak_1, resonance, softened, strokes, unit, wander
 
 
 def synth_helicopter(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -56,21 +54,21 @@ def synth_airplane(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.f
     return peak_1(softened(rng, sound, 120.0, 2500.0))
 
 
-def _passing(rng: np.random.Generator, samples: int, fastest: float) -> _Samples:
+def _passing(rng: np.random.Generator, samples: int, fastest: float) -> Samples:
     """How much higher all frequencies are, (n,), of what flies by at up to so much of the speed of sound, at some distance."""
     along = np.linspace(-1.0, 1.0, samples) + rng.uniform(-1.5, 1.5)
-    approaching: _Samples = -along / np.hypot(along, rng.uniform(0.2, 5.0))
+    approaching: Samples = -along / np.hypot(along, rng.uniform(0.2, 5.0))
     return 1.0 / (1.0 - rng.uniform(0.0, fastest) * approaching)
 
 
-def _coloured(rng: np.random.Generator, samples: int) -> _Samples:
+def _coloured(rng: np.random.Generator, samples: int) -> Samples:
     """Noise that falls towards high frequencies, with a hump somewhere."""
     white = rng.standard_normal(samples)
     falling = softened(rng, white, 60.0, 1500.0)
     return unit(falling) + gain(rng, -15.0, 5.0) * unit(resonance(white, rng.uniform(80.0, 900.0), 0.7))
 
 
-def _moving_comb(rng: np.random.Generator, noise: _Samples) -> _Samples:
+def _moving_comb(rng: np.random.Generator, noise: Samples) -> Samples:
     """With its own echo from the ground, whose delay changes as the source passes."""
     time = np.arange(len(noise))
     first, last = rng.uniform(2.0, 120.0, 2)

@@ -9,9 +9,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import gain, log_uniform, peak_1, softened, unit
-
-_Samples = npt.NDArray[np.float64]
+from appliance.lab.synth_parts import Samples, gain, log_uniform, peak_1, softened, unit
 
 
 def synth_explosion(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -31,13 +29,13 @@ def synth_explosion(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.
     return peak_1(softened(rng, softened(rng, sound, 400.0, 7000.0), 400.0, 7000.0))  # by air and obstacles
 
 
-def _blast(rng: np.random.Generator, positive_s: float) -> _Samples:
+def _blast(rng: np.random.Generator, positive_s: float) -> Samples:
     time = np.arange(int(8.0 * positive_s * SAMPLE_RATE_HZ) + 2) / (positive_s * SAMPLE_RATE_HZ)
-    wave: _Samples = (1.0 - time) * np.exp(-rng.uniform(0.8, 2.0) * time)
+    wave: Samples = (1.0 - time) * np.exp(-rng.uniform(0.8, 2.0) * time)
     return wave
 
 
-def _tail(rng: np.random.Generator) -> _Samples:
+def _tail(rng: np.random.Generator) -> Samples:
     """Direct sound, some reflections, and a diffuse rest that decays and darkens."""
     decay_s = log_uniform(rng, 0.1, 1.5)
     samples = int(3.0 * decay_s * SAMPLE_RATE_HZ)
@@ -51,7 +49,7 @@ def _tail(rng: np.random.Generator) -> _Samples:
     return tail
 
 
-def _crackle(rng: np.random.Generator, samples: int) -> _Samples:
+def _crackle(rng: np.random.Generator, samples: int) -> Samples:
     clicks = (rng.random(samples) < rng.uniform(5.0, 80.0) / SAMPLE_RATE_HZ) * rng.normal(0.0, 1.0, samples)
     begun = np.arange(samples) > rng.uniform(0.0, 0.5) * samples
     heard = lfilter([1.0, -1.0], [1.0, -rng.uniform(0.5, 0.95)], clicks * begun)

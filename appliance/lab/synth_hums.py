@@ -10,11 +10,20 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import gain, harmonics, lines, log_uniform, peak_1, resonance, softened, unit, wander
+from appliance.lab.synth_parts import (
+    Samples,
+    gain,
+    harmonics,
+    lines,
+    log_uniform,
+    peak_1,
+    resonance,
+    softened,
+    unit,
+    wander,
+)
 
 _MAINS_HZ = (50.0, 60.0)
-
-_Samples = npt.NDArray[np.float64]
 
 
 def synth_hum(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -23,7 +32,7 @@ def synth_hum(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float3
     return peak_1(make(rng, int(seconds * SAMPLE_RATE_HZ)))
 
 
-def _steady(rng: np.random.Generator, samples: int) -> _Samples:
+def _steady(rng: np.random.Generator, samples: int) -> Samples:
     """Transformer, pump or generator: lines at multiples of the mains or of a constant speed, and hiss."""
     base_hz = float(rng.choice((*_MAINS_HZ, 100.0, 120.0, rng.uniform(15.0, 400.0))))
     cycles = base_hz * np.cumsum(1.0 + wander(rng, samples, 5e-4, 2.0)) / SAMPLE_RATE_HZ
@@ -34,7 +43,7 @@ def _steady(rng: np.random.Generator, samples: int) -> _Samples:
     return unit(hum) + gain(rng, -25.0, 5.0) * unit(hiss)
 
 
-def _blower(rng: np.random.Generator, samples: int) -> _Samples:
+def _blower(rng: np.random.Generator, samples: int) -> Samples:
     """A universal motor races and sags as the duct is blocked; one on the mains turns a little slower than the mains."""
     time_s = np.arange(samples) / SAMPLE_RATE_HZ
     racing = rng.random() < 0.6
@@ -62,7 +71,7 @@ def _blower(rng: np.random.Generator, samples: int) -> _Samples:
     return (gain(rng, -12.0, 3.0) * motor * brushes + gain(rng, -25.0, 3.0) * fan + unit(blown)) * loud
 
 
-def _washer(rng: np.random.Generator, samples: int) -> _Samples:
+def _washer(rng: np.random.Generator, samples: int) -> Samples:
     """A drum with water and cloth in it, or spinning, and the motor that drives it by a belt."""
     tumbling = rng.random() < 0.6
     if tumbling:

@@ -10,12 +10,10 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import gain, log_uniform, peak_1, resonance, softened, unit
+from appliance.lab.synth_parts import Samples, gain, log_uniform, peak_1, resonance, softened, unit
 
 _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 3, 5, 7, 10), (0, 2, 4, 7, 9))
 """Major, minor and two of five tones, in semitones."""
-
-_Samples = npt.NDArray[np.float64]
 
 
 def synth_music(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -35,7 +33,7 @@ def synth_music(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.floa
     return peak_1(softened(rng, np.asarray(piece), 800.0, 7000.0))
 
 
-def _part(rng: np.random.Generator, samples: int, beat_s: float, hz: _Samples, voices: int) -> _Samples:
+def _part(rng: np.random.Generator, samples: int, beat_s: float, hz: Samples, voices: int) -> Samples:
     """One instrument: its notes wander about the scale (notes,), so many at once."""
     instrument = _Instrument(rng)
     sound, at_s, place = np.zeros(samples), rng.uniform(-1.0, 0.0) * beat_s, int(rng.integers(len(hz)))
@@ -66,7 +64,7 @@ class _Instrument:
         stiffness = 10.0 ** rng.uniform(-6.0, -3.3) * (rng.random() < 0.3)  # a stiff string's harmonics lie higher
         self._orders = np.arange(1, 17) * np.sqrt(1.0 + stiffness * np.arange(1, 17) ** 2)
 
-    def note(self, hz: float, time_s: _Samples, long_s: float) -> _Samples:
+    def note(self, hz: float, time_s: Samples, long_s: float) -> Samples:
         """(n,) of one that is let go after `long_s`."""
         swing = 2.0 * np.pi * self._vibrato_hz
         cycles = hz * (time_s + self._vibrato / swing * np.sin(swing * time_s))
@@ -85,7 +83,7 @@ _PATTERNS = (
 """How likely bass drum, snare and cymbal are struck in each of eight eighths."""
 
 
-def _drums(rng: np.random.Generator, samples: int, beat_s: float) -> _Samples:
+def _drums(rng: np.random.Generator, samples: int, beat_s: float) -> Samples:
     """A bass drum, a snare and a cymbal in a pattern of eight."""
     since_s = np.arange(int(0.4 * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     noise = rng.standard_normal(len(since_s))

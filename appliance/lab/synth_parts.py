@@ -10,7 +10,8 @@ from appliance.dsp.stft import SAMPLE_RATE_HZ
 
 _HIGHEST_HZ = 7000.0
 
-_Samples = npt.NDArray[np.float64]
+Samples = npt.NDArray[np.float64]
+"""(n,) at 16 kHz."""
 
 
 def wander(rng: np.random.Generator, samples: int, depth: float, time_constant_s: float) -> npt.NDArray[np.float64]:
@@ -22,7 +23,7 @@ def wander(rng: np.random.Generator, samples: int, depth: float, time_constant_s
     return depth * np.interp(np.arange(samples) / 160.0, np.arange(points), walk)
 
 
-def harmonics(rng: np.random.Generator, cycles: _Samples, levels_db: Iterable[float]) -> _Samples:
+def harmonics(rng: np.random.Generator, cycles: Samples, levels_db: Iterable[float]) -> Samples:
     """Harmonics of a phase in cycles (n,) at these levels, the first one's first; each is asked for before its phase is drawn."""
     sound = np.zeros(len(cycles))
     for order, level_db in enumerate(levels_db, 1):
@@ -30,27 +31,27 @@ def harmonics(rng: np.random.Generator, cycles: _Samples, levels_db: Iterable[fl
     return sound
 
 
-def lines(rng: np.random.Generator, cycles: _Samples, base_hz: float, slope_db: float, most: int) -> _Samples:
+def lines(rng: np.random.Generator, cycles: Samples, base_hz: float, slope_db: float, most: int) -> Samples:
     """Harmonics of a phase in cycles (n,), each some decibels below the one before, more or less."""
     orders = range(1, max(2, int(min(most, _HIGHEST_HZ / (1.4 * base_hz))) + 1))
     return harmonics(rng, cycles, (-slope_db * order + rng.normal(0.0, 3.0) for order in orders))
 
 
-def resonance(signal: _Samples, hz: float, quality: float) -> _Samples:
+def resonance(signal: Samples, hz: float, quality: float) -> Samples:
     """A signal (n,) through a body that rings at a frequency."""
     angle = 2.0 * np.pi * hz / SAMPLE_RATE_HZ
     radius = np.exp(-angle / (2.0 * quality))
-    rung: _Samples = lfilter([1.0, -1.0], [1.0, -2.0 * radius * np.cos(angle), radius**2], signal)
+    rung: Samples = lfilter([1.0, -1.0], [1.0, -2.0 * radius * np.cos(angle), radius**2], signal)
     return rung
 
 
-def softened(rng: np.random.Generator, sound: _Samples, low_hz: float, high_hz: float) -> _Samples:
+def softened(rng: np.random.Generator, sound: Samples, low_hz: float, high_hz: float) -> Samples:
     """Above some corner it falls by 6 dB an octave, as what is far away or behind a cowling does."""
     keep = np.exp(-2.0 * np.pi * log_uniform(rng, low_hz, high_hz) / SAMPLE_RATE_HZ)
     return np.asarray(lfilter([1.0 - keep], [1.0, -keep], sound))
 
 
-def strokes(rng: np.random.Generator, cycles: _Samples, scatter: float) -> _Samples:
+def strokes(rng: np.random.Generator, cycles: Samples, scatter: float) -> Samples:
     """A blow (n,) each time that a phase in cycles (n,) is whole, each of strength 1, more or less."""
     blows = np.zeros(len(cycles))
     blows[np.flatnonzero(np.diff(np.floor(cycles), prepend=0.0))] = 1.0
@@ -67,9 +68,9 @@ def gain(rng: np.random.Generator, low_db: float, high_db: float) -> float:
     return float(10.0 ** (rng.uniform(low_db, high_db) / 20.0))
 
 
-def unit(signal: _Samples) -> _Samples:
+def unit(signal: Samples) -> Samples:
     """With an RMS of 1."""
-    scaled: _Samples = signal / (signal.std() + 1e-9)
+    scaled: Samples = signal / (signal.std() + 1e-9)
     return scaled
 
 

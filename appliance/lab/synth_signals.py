@@ -9,9 +9,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter, sawtooth
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import harmonics, log_uniform, peak_1, wander
-
-_Samples = npt.NDArray[np.float64]
+from appliance.lab.synth_parts import Samples, harmonics, log_uniform, peak_1, wander
 
 
 def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -56,7 +54,7 @@ def synth_horn(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float
     return peak_1(sound * lfilter([0.004], [1.0, -0.996], blown))
 
 
-def _tone(rng: np.random.Generator, hz: _Samples) -> _Samples:
+def _tone(rng: np.random.Generator, hz: Samples) -> Samples:
     """A tone of these frequencies (n,) with harmonics that fall, odd ones stronger at times."""
     steady = 1.0 + wander(rng, len(hz), rng.uniform(0.0, 0.003), 0.5)
     cycles = np.cumsum(hz * steady) / SAMPLE_RATE_HZ

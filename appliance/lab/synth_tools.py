@@ -9,9 +9,18 @@ import numpy.typing as npt
 from scipy.signal import lfilter
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import gain, lines, log_uniform, peak_1, resonance, softened, strokes, unit, wander
-
-_Samples = npt.NDArray[np.float64]
+from appliance.lab.synth_parts import (
+    Samples,
+    gain,
+    lines,
+    log_uniform,
+    peak_1,
+    resonance,
+    softened,
+    strokes,
+    unit,
+    wander,
+)
 
 
 def synth_tool(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -20,7 +29,7 @@ def synth_tool(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float
     return peak_1(softened(rng, make(rng, int(seconds * SAMPLE_RATE_HZ)), 250.0, 4000.0))
 
 
-def _two_stroke(rng: np.random.Generator, samples: int) -> _Samples:
+def _two_stroke(rng: np.random.Generator, samples: int) -> Samples:
     idle_hz = rng.uniform(35.0, 60.0)
     full_hz = idle_hz * rng.uniform(2.0, 4.5)
     throttle = _pulled(rng, samples)
@@ -35,7 +44,7 @@ def _two_stroke(rng: np.random.Generator, samples: int) -> _Samples:
     return (unit(exhaust) + gain(rng, -25.0, 0.0) * unit(chain)) * (0.3 + 0.7 * throttle)
 
 
-def _universal_motor(rng: np.random.Generator, samples: int) -> _Samples:
+def _universal_motor(rng: np.random.Generator, samples: int) -> Samples:
     shaft_hz = rng.uniform(80.0, 500.0)
     speed = 1.0 - rng.uniform(0.0, 0.35) * _pulled(rng, samples) + wander(rng, samples, 0.01, 0.2)
     turns = shaft_hz * np.cumsum(speed) / SAMPLE_RATE_HZ
@@ -47,7 +56,7 @@ def _universal_motor(rng: np.random.Generator, samples: int) -> _Samples:
     return unit(motor) + gain(rng, -15.0, 5.0) * unit(gear) + gain(rng, -20.0, 6.0) * unit(cut)
 
 
-def _hammer(rng: np.random.Generator, samples: int) -> _Samples:
+def _hammer(rng: np.random.Generator, samples: int) -> Samples:
     cycles = (
         rng.uniform(9.0, 55.0) * np.cumsum(1.0 + wander(rng, samples, rng.uniform(0.005, 0.05), 0.5)) / SAMPLE_RATE_HZ
     )
@@ -61,7 +70,7 @@ def _hammer(rng: np.random.Generator, samples: int) -> _Samples:
     return (unit(blow) + rung + gain(rng, -25.0, 0.0) * hiss) * (0.1 + 0.9 * _pulled(rng, samples))
 
 
-def _pulled(rng: np.random.Generator, samples: int) -> _Samples:
+def _pulled(rng: np.random.Generator, samples: int) -> Samples:
     """How far a trigger is pulled (n,), 0..1, now and then another way, not at once."""
     changes = int(rng.integers(1, 7))
     at = np.concatenate([[0.0], np.sort(rng.uniform(0.0, samples, changes - 1))])
