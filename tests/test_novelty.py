@@ -12,9 +12,10 @@ from plane_waves import RATE_HZ, Samples, at_array, hum
 
 from appliance.errors import StoreError
 from appliance.geometry import load_array
-from appliance.lab.novelty import WINDOW_S, figures, level_vectors, site_suite
+from appliance.lab.novelty import WINDOW_S, figures, level_vectors, site_suite, track_vectors
 from appliance.lab.novelty_metrics import auc, partial_auc
 from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.model.scene import SceneModel
 from appliance.novelty.keep import OtherVectorsError, load_memory, save_memory
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.types import Float32Array
@@ -221,6 +222,16 @@ def test_level_and_direction_do_not_make_a_sound_another_one() -> None:
     other = windows(hiss(np.random.default_rng(0), 4.0, 900.0), 10.0)
     assert near.shape == far.shape == (4.0 / WINDOW_S, 112)
     assert np.abs(near[1] - far[1]).mean() < 0.3 * np.abs(near[1] - other[1]).mean()
+
+
+def test_what_a_unit_learns_from_is_all_that_its_tracks_were_taken_for() -> None:
+    model = SceneModel.load("deepasa-edge-small-int8")
+    heard = track_vectors(model, at_array(hum(4.0, 0.05), GEOMETRY, 10.0).astype(np.float32), GEOMETRY)
+    assert heard.shape[1] == len(model.sounds) == 30
+    assert 6 <= len(heard) <= 60
+    assert (heard**2).sum(axis=1) == pytest.approx(np.ones(len(heard)), abs=1e-4)
+    silence = np.zeros((GEOMETRY.mics, RATE_HZ), np.float32)
+    assert track_vectors(model, silence, GEOMETRY).shape == (0, 30)
 
 
 def test_an_unknown_sound_stands_out_from_those_of_the_site() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from appliance.dsp.steered import EARS
 from appliance.novelty.memory import SiteMemory
 from appliance.types import ANOMALY, Event, Float32Array, Track
 
@@ -21,7 +22,6 @@ JUDGED_FRAMES = 20
 _SOUND_FRAMES = 100
 _STRANGE_AGAIN_S = 600.0
 """What stays strange is met once in so long: after some such times it is familiar, and its event ends."""
-_EARS = 3.0
 _NEAREST = 3
 
 
@@ -31,7 +31,7 @@ def sound_vector(sounds: Float32Array) -> Float32Array:
     The probabilities are a product of what each ear says; the vector is the root of the geometric mean (Hellinger, 1909), so that
     what is hardly anything still counts.
     """
-    mean = sounds ** np.float32(1.0 / _EARS)
+    mean = sounds ** np.float32(1.0 / len(EARS))
     vector: Float32Array = np.sqrt(mean / mean.sum())
     return vector
 
@@ -45,8 +45,9 @@ class _Sound:
     distance: float = 0.0
     """… how far away that is …"""
     score: float = 0.0
-    """… and how strange that makes the track, and like what it is."""
+    """… how strange that makes the track …"""
     nearest: tuple[tuple[str, float], ...] = ()
+    """… and what it is most like, with the probability."""
     lately: deque[float] = field(default_factory=lambda: deque(maxlen=JUDGED_FRAMES))
     """Distance in the latest frames that it was heard."""
     farthest: float | None = None
