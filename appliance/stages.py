@@ -55,7 +55,7 @@ def build_stages(
     try:
         policies = policies_for(model.classes, model.thresholds, settings.policy)
     except ConfigError as error:
-        raise ConfigError(f"{site_file}: {error}" if site_file else str(error)) from None
+        raise _in_file(site_file, str(error)) from None
     policy = EventPolicy(
         model.classes,
         policies,
@@ -82,12 +82,17 @@ def build_stages(
     return Stages(FeatureExtractor(geometry), model, arrivals, tracker, tagger, policy, novelty)
 
 
-def new_memory(settings: SiteSettings, model: SceneModel) -> SiteMemory:
-    """An empty memory of what this model's tagger hears of a site. Raises `ConfigError` where it has no tagger."""
+def new_memory(settings: SiteSettings, model: SceneModel, site_file: Path | None = None) -> SiteMemory:
+    """An empty memory of what this model's tagger hears of a site; raises `ConfigError` (naming `site_file`) where it has none."""
     if not model.sounds:
-        raise ConfigError(
-            "[novelty] enabled: this model has no tagger beside it, and nothing else tells how a sound differs from others; "
-            "name a model that has one in [model], or set enabled to false"
+        raise _in_file(
+            site_file,
+            "[novelty] enabled: this model has no tagger beside it, and nothing else tells one sound from another; "
+            "name a model that has one in [model], or set enabled to false",
         )
     learning = MemorySettings(learning_s=settings.novelty.learning_hours * 3600.0)
     return SiteMemory(len(model.sounds), learning)
+
+
+def _in_file(site_file: Path | None, why: str) -> ConfigError:
+    return ConfigError(f"{site_file}: {why}" if site_file else why)

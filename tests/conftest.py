@@ -14,6 +14,7 @@ from mqtt import Broker
 from ulid import ULID
 
 from appliance.lab.pack import SOUNDS
+from appliance.model.scene import SceneModel
 from appliance.store import EventLog
 from appliance.types import Event
 
@@ -74,6 +75,16 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 def intensity_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A real ONNX model with its meta file, made without training: see `intensity_model.py`."""
     return write_intensity_model(tmp_path_factory.mktemp("model") / "intensity.onnx")
+
+
+@pytest.fixture(scope="session")
+def tagged_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, never sure enough of a class to announce it, with the shipped tagger beside it."""
+    tagger = SceneModel.load("deepasa-edge-small-int8").meta.tagger
+    assert tagger is not None
+    unsure = {"drone": 0.99, "glass_break": 0.99}
+    path = tmp_path_factory.mktemp("tagged") / "tagged.onnx"
+    return write_intensity_model(path, thresholds=unsure, tagger=tagger.model_dump())
 
 
 @pytest.fixture

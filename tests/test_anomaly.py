@@ -309,21 +309,11 @@ def test_what_is_too_short_or_coasts_says_nothing_of_what_is_rare() -> None:
 
 def test_a_model_without_a_tagger_is_refused(intensity_model: Path) -> None:
     settings = SiteSettings(novelty=NoveltySettings(enabled=True))
-    with pytest.raises(ConfigError, match=r"\[novelty\] enabled: .* no tagger"):
-        MemoryKeeper(settings, SceneModel.load(intensity_model))
+    with pytest.raises(ConfigError, match=r"site\.toml: \[novelty\] enabled: .* no tagger"):
+        MemoryKeeper(settings, SceneModel.load(intensity_model), Path("site.toml"))
 
 
 # --- the loop ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tagged_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The intensity model, which is never sure enough of a class to announce it, with the shipped tagger beside it."""
-    tagger = SceneModel.load("deepasa-edge-small-int8").meta.tagger
-    assert tagger is not None
-    path = tmp_path_factory.mktemp("tagged") / "tagged.onnx"
-    unsure = {"drone": 0.99, "glass_break": 0.99}
-    return write_intensity_model(path, thresholds=unsure, tagger=tagger.model_dump())
 
 
 def hiss(seconds: float, low_hz: float, seed: int) -> Samples:

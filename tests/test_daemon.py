@@ -105,31 +105,43 @@ def systemd() -> Iterator[Systemd]:
     manager.close()
 
 
+Start = Callable[[Path, str], "subprocess.Popen[str]"]
+
+
 @pytest.fixture
-def sensor(
-    tmp_path: Path, microphones: Path, systemd: Systemd, intensity_model: Path
-) -> Iterator["subprocess.Popen[str]"]:
-    """`appliance run` on the PCM `yard`."""
+def start(tmp_path: Path, microphones: Path, systemd: Systemd) -> Iterator[Start]:
+    """Starts `appliance run` on the PCM `yard` with a model, and tables of the site file."""
     (tmp_path / "asound.conf").write_text(
         "</usr/share/alsa/alsa.conf>\n"
         f'pcm.yard {{ type file slave.pcm "null" file "/dev/null" infile "{microphones}" format "raw" }}\n'
     )
-    site = tmp_path / "site.toml"
-    site.write_text(
-        f'array = "{ARRAY}"\n[mount]\nheading_true_deg = 90.0\n'
-        '[capture]\ndevice = "yard"\nchannels = 4\nsample_rate_hz = 16000\nsample_format = "S16_LE"\n'
-        f'[model]\nfile = "{intensity_model}"\n[store]\npath = "{tmp_path / "events.db"}"\n'
-        "[novelty]\nenabled = true\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from appliance.cli.main import main; main()", "run", "--site", str(site)],
-        env=os.environ | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "NOTIFY_SOCKET": str(systemd.path)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    yield process
-    process.kill()
-    process.communicate()
+    processes = []
+
+    def started(model: Path, tables: str) -> "subprocess.Popen[str]":
+        site = tmp_path / "site.toml"
+        site.write_text(
+            f'array = "{ARRAY}"\n[mount]\nheading_true_deg = 90.0\n'
+            '[capture]\ndevice = "yard"\nchannels = 4\nsample_rate_hz = 16000\nsample_format = "S16_LE"\n'
+            f'[model]\nfile = "{model}"\n[store]\npath = "{tmp_path / "events.db"}"\n{tables}'
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from appliance.cli.main import main; main()", "run", "--site", str(site)],
+            env=os.environ | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "NOTIFY_SOCKET": str(systemd.path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield started
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def sensor(start: Start, intensity_model: Path) -> "subprocess.Popen[str]":
+    return start(intensity_model, "")
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -159,8 +171,7 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
         assert health["audio"]["lost_samples"] == 0
         assert health["open_events"] == 1
         assert health["microphones_used"] == [1, 2, 3, 4]
-        # The drone has been there all along: nothing of it is taken for the site.
-        assert health["novelty"] == {"state": "learning", "heard_s": 0, "learning_s": 14400, "sounds": 0}
+        assert "novelty" not in health
         assert states["config"].value["model"]["name"] == "intensity"
         assert states["config"].value["mount"]["heading_true_deg"] == 90.0
         assert "mqtt" not in states["config"].value
@@ -170,10 +181,33 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
         assert [event.state for event in log.read()][-1] == "end"
         assert log.open_events() == []
         assert log.states()["sensor"].value == {"hearing": False, "faults": ["the sensor was stopped"]}
-    assert read_memory(memory_path(db))[0].prototypes == 0
     assert systemd.said[0] == "READY=1"
     assert systemd.said[-1] == "STOPPING=1"
     assert any(said.startswith("STATUS=hearing") for said in systemd.said)
+
+
+def test_the_site_is_learned_while_it_runs_and_kept_when_it_stops(
+    start: Start, tagged_model: Path, tmp_path: Path
+) -> None:
+    sensor, db = start(tagged_model, "[novelty]\nenabled = true\n"), tmp_path / "events.db"
+    until(db.is_file)
+    with EventLog(db) as log:
+        until(lambda: "health" in log.states() and log.states()["health"].value["novelty"]["sounds"] >= 1)
+        told = log.states()["health"].value["novelty"]
+        assert (told["state"], told["learning_s"]) == ("learning", 14400)
+        sensor.send_signal(signal.SIGTERM)
+        assert sensor.wait(_PATIENCE_S) == 0
+    memory, _ = read_memory(memory_path(db))
+    assert memory.heard_s >= told["heard_s"] >= 10
+    assert memory.prototypes >= told["sounds"]
+
+
+def test_novelty_without_a_tagger_is_for_a_person_to_mend(start: Start, intensity_model: Path, tmp_path: Path) -> None:
+    sensor = start(intensity_model, "[novelty]\nenabled = true\n")
+    _, said = sensor.communicate(timeout=_PATIENCE_S)
+    assert sensor.returncode == 78
+    assert f"{tmp_path / 'site.toml'}: [novelty] enabled: " in said
+    assert "set enabled to false" in said
 
 
 def test_commands_reach_the_running_sensor(sensor: "subprocess.Popen[str]", tmp_path: Path) -> None:

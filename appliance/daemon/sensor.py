@@ -63,7 +63,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
             end_cut_off_events(log)
             geometry = load_array(settings.array)
             model = SceneModel.load(settings.model.file, provider=settings.model.provider)
-            keeper = MemoryKeeper(settings, model) if settings.novelty.enabled else None
+            keeper = MemoryKeeper(settings, model, site_file) if settings.novelty.enabled else None
             stages = build_stages(
                 settings,
                 geometry,

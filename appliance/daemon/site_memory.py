@@ -28,14 +28,14 @@ class MemoryKeeper:
     A file that is removed meanwhile (`appliance novelty reset`) makes it forget the site.
     """
 
-    def __init__(self, settings: SiteSettings, model: SceneModel) -> None:
-        """Raises `StoreError` where a damaged file cannot be moved aside."""
+    def __init__(self, settings: SiteSettings, model: SceneModel, site_file: Path | None = None) -> None:
+        """Raises `StoreError` where a damaged file cannot be moved aside, `ConfigError` as `new_memory` does."""
         self.path = memory_path(settings.store.path)
         self.faults: list[str] = []
         """A sentence for a memory that was lost, or cannot be written."""
         self._vectors = model.meta.tagger.sha256 if model.meta.tagger else ""
         self._lost: list[str] = []
-        self.memory = self._opened(new_memory(settings, model))
+        self.memory = self._opened(new_memory(settings, model, site_file))
         self._look_s = 0.0
         self._save()
 
