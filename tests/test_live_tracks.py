@@ -97,6 +97,14 @@ def test_what_has_an_event_is_told_in_any_case(log_path: Path, make_event: MakeE
     sensor.close()
 
 
+def test_an_anomaly_is_told_as_what_it_is(log_path: Path, make_event: MakeEvent) -> None:
+    sensor = Sensor(log_path)
+    strange = dataclasses.replace(track(2, sure=0.4), strangeness=0.83)
+    ((said),) = sensor.hear(strange, events=(make_event(track_id=2, class_label="anomaly"),))
+    assert [(each["class"], each["confidence"]) for each in said["tracks"]] == [("anomaly", 0.83)]
+    sensor.close()
+
+
 def test_north_is_never_360(log_path: Path) -> None:
     sensor = Sensor(log_path)
     (said,) = sensor.hear(track(azimuth_deg=90.01))

@@ -13,7 +13,7 @@ from appliance.events.pose import Pose
 from appliance.pipeline import Moment
 from appliance.store.live import LiveSender
 from appliance.telemetry import clock_quality
-from appliance.types import ClockQuality, Event, Track
+from appliance.types import ANOMALY, ClockQuality, Event, Track
 
 _FRAMES_PER_S = 10
 _ROUNDING = 1e-9
@@ -42,7 +42,7 @@ class LiveTracks:
         self._clock = clock
         self._quality: ClockQuality = "unsynchronised"
         self._quality_due_s = 0.0
-        self._events: dict[int, str] = {}
+        self._events: dict[int, Event] = {}
         self._credit = 1.0
         self._goodbyes = -1
 
@@ -52,7 +52,7 @@ class LiveTracks:
             if event.state == "end":
                 self._events.pop(event.track_id, None)
             else:
-                self._events[event.track_id] = event.event_id
+                self._events[event.track_id] = event
         per_frame = self._settings.rate_hz / _FRAMES_PER_S
         self._credit = min(1.0 + per_frame, self._credit + per_frame)
         if not self._settings.enabled or self._credit < 1.0 - _ROUNDING:
@@ -88,18 +88,21 @@ class LiveTracks:
 
     def _told(self, track: Track) -> dict[str, Any]:
         bearing_deg, elevation_deg, sigma_deg = self._pose.bearing_elevation_sigma_deg(track)
-        index = int(np.argmax(track.class_probs))
+        event, index = self._events.get(track.track_id), int(np.argmax(track.class_probs))
+        label, confidence = self._classes[index], float(track.class_probs[index])
+        if event is not None and event.class_label == ANOMALY:
+            label, confidence = ANOMALY, track.strangeness
         return {
             "track_id": track.track_id,
             "state": track.status,
-            "class": self._classes[index],
-            "confidence": round(float(track.class_probs[index]), 3),
+            "class": label,
+            "confidence": round(confidence, 3),
             # 359.96 is north, not 360.
             "bearing_true_deg": round(bearing_deg, 1) % 360.0,
             "bearing_sigma_deg": round(sigma_deg, 1),
             "elevation_deg": round(elevation_deg, 1),
             "elevation_valid": track.doa.elevation_valid,
-            "event_id": self._events.get(track.track_id),
+            "event_id": event.event_id if event else None,
         }
 
     def _clock_quality(self) -> ClockQuality:
