@@ -253,6 +253,7 @@ def novelty(
             "false anomalies per day.",
         ),
     ] = None,
+    false_per_day: Annotated[float, typer.Option(min=0.01, help="With --hours: as [novelty] false_per_day.")] = 1.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
     """Judge a site's memory: AUC and pAUC (DCASE Task 2) by tracks, as a unit has it, and by band levels; or false alarms per day."""
@@ -265,7 +266,9 @@ def novelty(
     if hours is not None:
         minutes = round(60.0 * hours)
         scenes = site_hours(learn_minutes=minutes, test_minutes=minutes, each_label=each_label)
-        settings = SiteSettings().novelty.model_copy(update={"learning_hours": 0.5 * hours})
+        settings = SiteSettings().novelty.model_copy(
+            update={"learning_hours": 0.5 * hours, "false_per_day": false_per_day}
+        )
         told = judge_hours(scenes, network, settings, workers=workers)
         if not told.learned:
             print("the site was not learned in that time: too few sounds; give more hours")
