@@ -478,6 +478,21 @@ def test_the_command_makes_a_running_sensor_forget(tmp_path: Path, tagged_model:
     assert read_memory(kept.path)[0].prototypes == 0
 
 
+def test_a_quiet_site_takes_longer_and_the_command_says_how_much(tmp_path: Path, tagged_model: Path) -> None:
+    kept = keeper(tmp_path, tagged_model)
+    met(kept.memory, 190.0)
+    kept.memory.listen(400.0)
+    met(kept.memory, 16.0)
+    kept.finished([], 0.0)
+    site_file = tmp_path / "site.toml"
+    site_file.write_text(f'[store]\npath = "{tmp_path / "events.db"}"\n[novelty]\nlearning_hours = 0.1\n')
+    shown = CliRunner().invoke(app, ["novelty", "show", "--site", str(site_file)]).output
+    assert "being learned, 0.2 of 0.1 h heard" in shown
+    assert f"{kept.memory.sounds_missing} more sounds of two seconds" in shown
+    met(kept.memory, 2.0 * kept.memory.sounds_missing)
+    assert kept.memory.learned
+
+
 def test_where_there_is_no_memory_the_command_says_so(tmp_path: Path) -> None:
     site_file = tmp_path / "site.toml"
     site_file.write_text(f'[store]\npath = "{tmp_path / "events.db"}"\n')

@@ -64,12 +64,17 @@ class SiteMemory:
     @property
     def learned(self) -> bool:
         """True once the site is known well enough to call anything novel."""
-        return self._heard_s >= self.settings.learning_s and len(self._distances) >= LEAST_FOR_TAIL
+        return self._heard_s >= self.settings.learning_s and not self.sounds_missing
 
     @property
     def heard_s(self) -> float:
         """Time that it listened."""
         return self._heard_s
+
+    @property
+    def sounds_missing(self) -> int:
+        """So many more sounds have to be met, after half of the learning, before the site is known, however long it listens."""
+        return max(0, LEAST_FOR_TAIL - len(self._distances))
 
     @property
     def prototypes(self) -> int:
