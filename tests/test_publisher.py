@@ -319,9 +319,11 @@ def test_a_locked_event_log_is_waited_for_and_told(
         publisher.start()
         wait_until(lambda: (subscriber.status() or {}).get("state") == "online", "online")
         event = make_event(severity="detection")
-        event_log.append(event)
         with EventLog(event_log.path) as holder:
+            broker.freeze()  # or the event is settled before the log is locked, and there is nothing left to wait for
+            event_log.append(event)
             holder._db.execute("BEGIN IMMEDIATE")
+            broker.thaw()
             wait_until(lambda: "another program holds it" in str(subscriber.status()), "told")
             holder._db.execute("ROLLBACK")
         wait_until(lambda: (subscriber.status() or {}).get("state") == "online", "online again")
