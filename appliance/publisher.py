@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import sdnotify
-
 from appliance.config import SiteSettings
 from appliance.errors import ApplianceError, BrokerError, StoreError
 from appliance.publish.commands import Commands
@@ -27,6 +25,7 @@ from appliance.store import EventLog, Outbox
 from appliance.store.clips import read_part
 from appliance.store.commands import CommandLog
 from appliance.store.live import LiveReceiver
+from appliance.telemetry import Systemd
 from appliance.types import ANOMALY, Adjustments, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
@@ -81,7 +80,7 @@ class _Publisher:
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set, or a command wants this process to start anew."""
         connector, log_path = self._connector, self._settings.store.path
-        systemd = sdnotify.SystemdNotifier()
+        systemd = Systemd()
         complaints = _Complaints()
         systemd.notify("READY=1")
         while not stop.is_set() and not self._commands.restart_wanted:

@@ -1,4 +1,4 @@
-"""What the unit says about itself: the log, the quality of its clock, its temperature."""
+"""What the unit says about itself: the log, a word to systemd, the quality of its clock, its temperature."""
 
 import ctypes
 import logging
@@ -7,6 +7,8 @@ import os
 import sys
 from collections import deque
 from pathlib import Path
+
+import sdnotify
 
 from appliance.types import ClockQuality
 
@@ -25,6 +27,22 @@ def set_up_logging(level: int = logging.INFO) -> None:
     handler.setFormatter(_JournalFormatter() if to_journal else logging.Formatter("%(levelname)s %(message)s"))
     handler.addFilter(RepeatFilter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+class Systemd:
+    """Who started this process and watches over it; nobody, where that was not systemd."""
+
+    def __init__(self) -> None:
+        # Without systemd the library would leave a socket behind.
+        self._notifier = sdnotify.SystemdNotifier() if "NOTIFY_SOCKET" in os.environ else None
+        if self._notifier is not None and self._notifier.socket is not None:
+            # A systemd that hangs must not make the unit deaf: what it does not take at once is not said.
+            self._notifier.socket.setblocking(False)
+
+    def notify(self, text: str) -> None:
+        """Say it as sd_notify(3) does, without ever waiting."""
+        if self._notifier is not None:
+            self._notifier.notify(text)
 
 
 class _JournalFormatter(logging.Formatter):

@@ -3,12 +3,15 @@
 import ctypes
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
 
-from appliance.telemetry import Percentiles, RepeatFilter, clock_quality, temperature_c
+import pytest
+
+from appliance.telemetry import Percentiles, RepeatFilter, Systemd, clock_quality, temperature_c
 
 
 def record(text: str, seconds: float, *args: object, line: int = 1) -> logging.LogRecord:
@@ -92,3 +95,22 @@ def test_percentiles_are_by_nearest_rank_over_the_latest() -> None:
     for value in range(200):
         values.add(float(value))
     assert (values.at(50), values.at(99), values.at(100)) == (149.0, 198.0, 199.0)
+
+
+def test_a_systemd_that_hangs_keeps_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its socket holds ten messages or so; with the next one the sensor stood still, in the thread that hears."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hung:
+        hung.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        systemd = Systemd()
+        systemd.notify("READY=1")
+        for _ in range(1000):
+            systemd.notify("WATCHDOG=1")
+        assert hung.recv(64) == b"READY=1"
+        assert systemd._notifier is not None
+        systemd._notifier.socket.close()
+
+
+def test_without_systemd_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    Systemd().notify("READY=1")

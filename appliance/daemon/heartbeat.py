@@ -1,18 +1,15 @@
 """What the sensor tells the publisher and systemd every few seconds: does it hear, and how well."""
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import sdnotify
-
 from appliance.errors import StoreError
 from appliance.pipeline import Moment
 from appliance.store import EventLog
-from appliance.telemetry import Percentiles, clock_quality, temperature_c
+from appliance.telemetry import Percentiles, Systemd, clock_quality, temperature_c
 from appliance.types import Event
 
 _LOG = logging.getLogger(__name__)
@@ -47,8 +44,7 @@ class Heartbeat:
         self._faults = faults
         self._details = details
         self._detailed: dict[str, Any] = {}
-        # Without systemd the library would leave a socket behind.
-        self._systemd = sdnotify.SystemdNotifier() if "NOTIFY_SOCKET" in os.environ else None
+        self._systemd = Systemd()
         self._lock = threading.Lock()
         self._began_s = time.monotonic()
         self._latest: Moment | None = None
@@ -66,7 +62,7 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._notify("STOPPING=1")
+        self._systemd.notify("STOPPING=1")
 
     def frame(self, moment: Moment) -> None:
         """A label frame was heard."""
@@ -82,10 +78,10 @@ class Heartbeat:
                 count + 1 if level < _DEAD_DBFS else 0 for count, level in zip(silent, moment.levels_dbfs, strict=True)
             ]
         if first:
-            self._notify("READY=1")
+            self._systemd.notify("READY=1")
         if first or now_s - self._fed_s >= 1.0:
             self._fed_s = now_s
-            self._notify("WATCHDOG=1")
+            self._systemd.notify("WATCHDOG=1")
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
         """The audio has ended; from now on it is missing."""
@@ -125,11 +121,7 @@ class Heartbeat:
             self._log.set_state("health", health)
         except StoreError as error:
             _LOG.warning("heartbeat: %s", error)
-        self._notify(f"STATUS={_status(faults, levels)}")
-
-    def _notify(self, text: str) -> None:
-        if self._systemd is not None:
-            self._systemd.notify(text)
+        self._systemd.notify(f"STATUS={_status(faults, levels)}")
 
     def _speak_until_stopped(self) -> None:
         while not self._stop.wait(_PERIOD_S):
