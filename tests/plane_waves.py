@@ -22,6 +22,14 @@ def hum(seconds: float, amplitude: float = 0.02) -> Samples:
     return tones
 
 
+def hiss(rng: np.random.Generator, seconds: float, low_hz: float) -> Samples:
+    """(n,) noise of an octave from `low_hz` on."""
+    spectrum = np.fft.rfft(rng.standard_normal(round(seconds * RATE_HZ)))
+    hz = np.arange(len(spectrum)) / seconds
+    spectrum[(hz < low_hz) | (hz > 2.0 * low_hz)] = 0.0
+    return np.asarray(np.fft.irfft(spectrum))
+
+
 def silence(seconds: float) -> Samples:
     """(n,) nothing."""
     return np.zeros(round(seconds * RATE_HZ))

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from intensity_model import write_intensity_model
-from plane_waves import RATE_HZ, Samples, at_array, hum
+from plane_waves import RATE_HZ, Samples, at_array, hiss, hum
 from typer.testing import CliRunner
 
 from appliance import wire
@@ -316,13 +316,6 @@ def test_a_model_without_a_tagger_is_refused(intensity_model: Path) -> None:
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def hiss(seconds: float, low_hz: float, seed: int) -> Samples:
-    spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(round(seconds * RATE_HZ)))
-    hz = np.arange(len(spectrum)) / seconds
-    spectrum[(hz < low_hz) | (hz > 2.0 * low_hz)] = 0.0
-    return 0.02 * np.asarray(np.fft.irfft(spectrum, round(seconds * RATE_HZ)))
-
-
 def visit(signal: Samples, azimuth_deg: float) -> Samples:
     """(mics, n) a sound from somewhere, and a pause, in a little noise."""
     padded = np.concatenate([signal, np.zeros(round(1.7 * RATE_HZ))])
@@ -335,7 +328,7 @@ def own_sounds(count: int, seed: int) -> list[Samples]:
     rng = np.random.default_rng(seed)
     made = (
         lambda: hum(3.3, float(rng.uniform(0.005, 0.02))),
-        lambda: hiss(3.3, float(rng.uniform(350.0, 450.0)), int(rng.integers(2**31))),
+        lambda: 0.02 * hiss(rng, 3.3, float(rng.uniform(350.0, 450.0))),
     )
     return [visit(made[index % 2](), float(rng.uniform(-180.0, 180.0))) for index in range(count)]
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plane_waves import RATE_HZ, Samples, at_array, hum
+from plane_waves import RATE_HZ, Samples, at_array, hiss, hum
 
 from appliance.errors import StoreError
 from appliance.geometry import load_array
@@ -203,13 +203,6 @@ GEOMETRY = load_array("tetrahedron_4cm2")
 def windows(signal: Samples, azimuth_deg: float) -> Float32Array:
     """Vectors of a sound as the array hears it from somewhere."""
     return level_vectors(at_array(signal, GEOMETRY, azimuth_deg).astype(np.float32), GEOMETRY)
-
-
-def hiss(rng: np.random.Generator, seconds: float, low_hz: float) -> Samples:
-    spectrum = np.fft.rfft(rng.standard_normal(round(seconds * RATE_HZ)))
-    hz = np.arange(len(spectrum)) / seconds
-    spectrum[(hz < low_hz) | (hz > 2.0 * low_hz)] = 0.0
-    return np.asarray(np.fft.irfft(spectrum))
 
 
 def scene(part: str, label: str) -> Recipe:

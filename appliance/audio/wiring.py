@@ -35,7 +35,7 @@ class Fault:
 
     def __str__(self) -> str:
         if self.inverted:
-            return f"microphone {self.inverted[0] + 1} is wired with the wrong polarity; until that is mended it is turned round here"
+            return f"microphone {self.inverted[0] + 1} is wired with the wrong polarity"
         first, second = (mic + 1 for mic in self.swapped)
         return f"microphones {first} and {second} look exchanged; compare the array file with the wiring"
 

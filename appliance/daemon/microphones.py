@@ -55,7 +55,10 @@ class MicrophoneWatch:
     def faults(self) -> list[str]:
         """A sentence for each, the same words while it lasts."""
         with self._lock:
-            return [*sorted(self._named), *([str(self._wrong)] if self._wrong else [])]
+            named, wrong = sorted(self._named), self._wrong
+        if wrong is None:
+            return named
+        return [*named, f"{wrong}; until that is mended it is turned round here" if wrong.inverted else str(wrong)]
 
     @property
     def deaf(self) -> bool:

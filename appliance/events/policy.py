@@ -133,8 +133,10 @@ class EventPolicy:
 
     def _with_strangeness(self, named: NamedPlaces, tracks: Iterable[Track], elapsed_s: float) -> list[Track]:
         """The tracks with a score more, of the class that the model does not know."""
-        open_cases = [case for case in self._cases.values() if case.event is not None]
-        named.update([case.track.doa for case in open_cases if not self._is_anomaly(case)], elapsed_s)
+        named.update(
+            [case.track.doa for case in self._cases.values() if case.event is not None and not _is_anomaly(case.event)],
+            elapsed_s,
+        )
         return [
             replace(track, class_probs=np.append(track.class_probs, np.float32(named.strangeness(track))))
             for track in tracks
@@ -151,7 +153,7 @@ class EventPolicy:
 
     def _follow(self, case: _Case, event: OpenEvent, elapsed_s: float, now_utc_ns: int) -> list[Event]:
         verdict = event.follow(case.track, self._announcer.bearing_true_deg(case.track), elapsed_s)
-        turned = self._has_rival(case.evidence, event) and (self._is_anomaly(case) or event.released(case.track))
+        turned = self._has_rival(case.evidence, event) and (_is_anomaly(event) or event.released(case.track))
         if verdict == "end" or turned or case.track.status == "deleted":
             return [self._end(case, event, now_utc_ns)]
         if verdict == "continue":
@@ -161,12 +163,9 @@ class EventPolicy:
         event.announced(update, score)
         return [update]
 
-    def _is_anomaly(self, case: _Case) -> bool:
-        return case.event is not None and self._classes[case.event.class_index] == ANOMALY
-
     def _has_rival(self, evidence: Evidence, event: OpenEvent) -> bool:
         """True where the track has become another class. A bark over a drone must not end the drone's alert early."""
-        alert = event.latest.severity == "alert" and self._classes[event.class_index] != ANOMALY
+        alert = event.latest.severity == "alert" and not _is_anomaly(event)
         return any(
             index != event.class_index and (not alert or self._policies[index].severity == "alert")
             for index in evidence.confirmed()
@@ -214,6 +213,10 @@ class EventPolicy:
         if not case.had_event:
             index, cause = case.obstacle or case.evidence.best_guess()
             self.rejected[self._classes[index], cause] += 1
+
+
+def _is_anomaly(event: OpenEvent) -> bool:
+    return event.latest.class_label == ANOMALY
 
 
 def _near(a: Direction, b: Direction) -> bool:

@@ -17,7 +17,7 @@ from appliance.config import SiteSettings
 from appliance.dsp.features import FEATURE_NAMES, FeatureExtractor
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ
 from appliance.events import seeded_ulids
-from appliance.geometry import ArrayGeometry, load_array
+from appliance.geometry import ArrayGeometry
 from appliance.lab.draw import SceneDraw, on_bearing
 from appliance.lab.hear import MemorySource
 from appliance.lab.novelty_metrics import auc, partial_auc
@@ -138,7 +138,7 @@ def strange_labels(labels: Sequence[str]) -> list[str]:
 
 def heard_vectors(makers: Sequence[str], model: Path, recipe: Recipe) -> list[Float32Array]:
     """Vectors (moments, dimensions) of one scene by each maker: `levels`, `tracks`, or the name of an output of the model."""
-    samples, geometry, loaded = render(recipe).samples, load_array(SITE_ARRAY), SceneModel.load(model)
+    samples, geometry, loaded = render(recipe).samples, recipe.geometry(), SceneModel.load(model)
     known: dict[str, Maker] = {"levels": level_vectors, "tracks": partial(track_vectors, loaded)}
     return [known.get(maker, partial(output_vectors, loaded, maker))(samples, geometry) for maker in makers]
 

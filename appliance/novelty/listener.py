@@ -16,7 +16,7 @@ from appliance.dsp.steered import EARS
 from appliance.novelty.memory import SiteMemory
 from appliance.types import ANOMALY, Event, Float32Array, Track
 
-JUDGED_FRAMES = 20
+_JUDGED_FRAMES = 20
 """A sound is as far away as in the nearest of so many frames in a row that it was heard; shorter ones are not told."""
 
 _SOUND_FRAMES = 100
@@ -48,7 +48,7 @@ class _Sound:
     """… how strange that makes the track …"""
     nearest: tuple[tuple[str, float], ...] = ()
     """… and what it is most like, with the probability."""
-    lately: deque[float] = field(default_factory=lambda: deque(maxlen=JUDGED_FRAMES))
+    lately: deque[float] = field(default_factory=lambda: deque(maxlen=_JUDGED_FRAMES))
     """Distance in the latest frames that it was heard."""
     farthest: float | None = None
     """How far away it was at its strangest; None while it is too short to tell."""
@@ -105,7 +105,7 @@ class NoveltyListener:
         if track.updated:
             sound.frames += 1
             sound.lately.append(sound.distance)
-            if len(sound.lately) == JUDGED_FRAMES:
+            if len(sound.lately) == _JUDGED_FRAMES:
                 sound.farthest = max(sound.farthest or 0.0, min(sound.lately))
         return replace(track, strangeness=sound.score, nearest=sound.nearest)
 
