@@ -30,7 +30,7 @@ from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.pipeline import Moment, run
 from appliance.publish.presence import _novelty
 from appliance.stages import build_stages
-from appliance.types import ANOMALY, Direction, Event, Float32Array, SceneFrame, Track, TrackStatus, UnitState
+from appliance.types import ANOMALY, Direction, Event, Float32Array, SceneFrame, Severity, Track, TrackStatus, UnitState
 
 CLASSES = ("drone", "dog")
 GEOMETRY = load_array("tetrahedron_4cm2")
@@ -65,10 +65,10 @@ def drone(azimuth_deg: float, strangeness: float = 0.0) -> Track:
 class Run:
     """A policy that is told of anomalies, frame by frame."""
 
-    def __init__(self, *, anomalies: bool = True) -> None:
+    def __init__(self, *, anomalies: bool = True, severity: Severity = "detection") -> None:
         self.policy = EventPolicy(
             CLASSES,
-            policies_for(CLASSES, {}, {}),
+            policies_for(CLASSES, {}, {ANOMALY: ClassPolicy(severity=severity)}),
             unit=UnitSettings(),
             mount=MountSettings(heading_sigma_deg=0.0),
             ulids=seeded_ulids(b"anomaly"),
@@ -134,13 +134,13 @@ def test_a_named_event_elsewhere_excuses_nothing() -> None:
 
 
 @pytest.mark.parametrize("severity", ["detection", "alert"])
-def test_an_anomaly_that_gets_a_name_ends_at_once_and_delays_nothing(severity: str) -> None:
-    run_ = Run()
-    run_.policy._policies[-1] = run_.policy._policies[-1].model_copy(update={"severity": severity})
+def test_an_anomaly_that_gets_a_name_ends_at_once_and_delays_nothing(severity: Severity) -> None:
+    run_ = Run(severity=severity)
     run_.hold(3.0, strange())
     named = replace(strange(), class_probs=np.array([0.9, 0.0], np.float32))
     run_.hold(0.8, named)  # the same track, as soon as the drone has its eight frames
     assert run_.told == ["anomaly new", "anomaly end", "drone new"]
+    assert run_.events[0].severity == severity
 
 
 def test_it_cools_down_and_obeys_its_threshold() -> None:
