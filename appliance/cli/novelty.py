@@ -30,7 +30,7 @@ def show(site: _SITE) -> None:
     state = "learned" if memory.learned else "being learned"
     typer.echo(
         f"{path}: {state}, {memory.heard_s / 3600.0:.1f} of {settings.novelty.learning_hours:g} h heard, "
-        f"{memory.prototypes} sounds, by model {vectors[:12]}"
+        f"{memory.prototypes} sounds, by tagger {vectors[:12]}"
     )
     if memory.heard_s >= learning.learning_s and memory.sounds_missing:
         typer.echo(f"a quiet site: {memory.sounds_missing} more sounds of two seconds or longer until it is learned")

@@ -13,13 +13,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, expor
 
 app.add_typer(data, name="data")
 
+_say = partial(print, flush=True)
+"""Progress is read while it is made, by a log file too."""
 _SHIPPED = ("deepasa-edge-small-int8", "deepasa-edge-small-fp32")
 
 
 def _folds(text: str) -> tuple[int, ...]:
     """`4,5` → (4, 5)."""
-    from appliance.errors import ConfigError
-
     numbers = text.split(",")
     if not set(numbers) <= {"1", "2", "3", "4", "5"}:
         raise ConfigError(f"--folds {text}: give numbers from 1 to 5, as in 4,5")
@@ -57,7 +57,7 @@ def train(
         threads=threads,
         device=device,
         shards=shards,
-        log=lambda line: print(line, flush=True),
+        log=_say,
     )
 
 
@@ -72,8 +72,7 @@ def shards(
     from appliance.lab.experiment import load_experiment
     from appliance.lab.scene_shards import write_shards
 
-    log = partial(print, flush=True)
-    made = write_shards(load_experiment(experiment), folder, batches, workers=workers, log=log)
+    made = write_shards(load_experiment(experiment), folder, batches, workers=workers, log=_say)
     print(f"{made} batches made, {batches - made} kept, in {folder}")
 
 
@@ -114,7 +113,7 @@ def tune(
 
     print("class            threshold  recall  false alarms/h")
     others = [find_model(name) for name in also or ()]
-    tuned = tune_model(find_model(model), also=others, minutes=minutes, workers=workers)
+    tuned = tune_model(find_model(model), also=others, minutes=minutes, workers=workers, log=_say)
     for label, (threshold, recall, per_hour) in tuned.classes.items():
         print(f"{label:16s} {threshold:9.2f} {recall:7.2f} {per_hour:15.1f}")
     rates = ", ".join(f"{rate:g}" for rate in RATES_PER_HOUR)
@@ -149,7 +148,7 @@ def evaluate(
 
     paths = [find_model(model) for model in models or _SHIPPED]
     whole = FULL if share == 1.0 else FULL.scaled(share)
-    report = judge_models(paths, QUICK if quick else whole, workers=workers, log=lambda line: print(line, flush=True))
+    report = judge_models(paths, QUICK if quick else whole, workers=workers, log=_say)
     files = write_report(report, out)
     keep_scores(paths, report)
     Console().print(summary_table(report))
@@ -181,7 +180,7 @@ def sources(
     paths = [find_model(model) for model in models or _SHIPPED]
     numbers = _folds(folds)
     recipes = list(source_suite(folds=numbers, sources=source or (), per_source=per_source, minutes=minutes))
-    report = judge_sources(paths, recipes, numbers, workers=workers, log=lambda line: print(line, flush=True))
+    report = judge_sources(paths, recipes, numbers, workers=workers, log=_say)
     write_sources(report, out)
     for name in report["systems"]:
         Console().print(source_table(report, name))
@@ -207,7 +206,7 @@ def render(
     if bool(recipes) == bool(count):
         raise ConfigError("render: give either recipe files or --count")
     scenes = read_recipes(recipes) if recipes else drawn_recipes(count, seed, folds=_folds(folds), seconds=seconds)
-    done = render_all(list(scenes), out, workers=workers, stems=stems, log=lambda line: print(line, flush=True))
+    done = render_all(list(scenes), out, workers=workers, stems=stems, log=_say)
     if done.scenes:
         print(
             f"{done.scenes / done.wall_s:.2f} scenes/s, {done.audio_s / done.wall_s:.0f} × real time; "
@@ -311,7 +310,7 @@ def train_full(
     from appliance.lab.full_train import train_full as run_training
 
     settings = load_full_experiment(experiment or FULL_EXPERIMENT, steps=steps)
-    print(run_training(settings, folder, workers=workers, device=device, log=partial(print, flush=True)))
+    print(run_training(settings, folder, workers=workers, device=device, log=_say))
 
 
 @app.command()
@@ -334,7 +333,7 @@ def train_tagger(
 
     if ear not in EARS:
         raise ConfigError(f"EAR: {ear!r} is none of the tagger's; give one of {', '.join(EARS)}")
-    settings, log = load_experiment(experiment), partial(print, flush=True)
+    settings = load_experiment(experiment)
     path = run_training(
         settings.scenes,
         folder,
@@ -347,7 +346,7 @@ def train_tagger(
         threads=threads,
         workers=workers,
         device=device,
-        log=log,
+        log=_say,
     )
     print(path)
 
@@ -386,6 +385,5 @@ def compare(
     from appliance.lab.paired import train_paired
 
     settings = load_experiment(experiment, {"steps": steps, "minutes": minutes})
-    log = partial(print, flush=True)
-    for path in train_paired(settings, names, folder, workers=workers, device=device, log=log):
+    for path in train_paired(settings, names, folder, workers=workers, device=device, log=_say):
         print(path)

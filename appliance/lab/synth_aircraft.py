@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import Samples, gain, lines, peak_1, resonance, softened, strokes, unit, wander
+from appliance.lab.synth_parts import Samples, delayed, gain, lines, peak_1, resonance, softened, strokes, unit, wander
 
 
 def synth_helicopter(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -70,7 +70,5 @@ def _coloured(rng: np.random.Generator, samples: int) -> Samples:
 
 def _moving_comb(rng: np.random.Generator, noise: Samples) -> Samples:
     """With its own echo from the ground, whose delay changes as the source passes."""
-    time = np.arange(len(noise))
     first, last = rng.uniform(2.0, 120.0, 2)
-    delay = np.linspace(first, last, len(noise))
-    return noise + rng.uniform(0.0, 0.8) * np.interp(time - delay, time, noise)
+    return noise + rng.uniform(0.0, 0.8) * delayed(noise, np.linspace(first, last, len(noise)))

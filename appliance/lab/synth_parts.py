@@ -58,6 +58,12 @@ def strokes(rng: np.random.Generator, cycles: Samples, scatter: float) -> Sample
     return np.asarray(blows * rng.normal(1.0, scatter, len(cycles)))
 
 
+def delayed(signal: Samples, later: Samples) -> Samples:
+    """A signal (n,) so many samples later at each moment (n,): whole ones or not, and they may change."""
+    time = np.arange(len(signal))
+    return np.interp(time - later, time, signal, left=0.0)
+
+
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     """A number between two, each octave as likely as any other."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))

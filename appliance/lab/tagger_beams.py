@@ -38,6 +38,10 @@ _LEAST_S = 0.6
 before (`model.tagger`). So long it is at least."""
 _SMOOTH_S, _SMOOTH_HZ = 0.06, 12.0
 _SHORTEST_S = 0.08
+_SWAY_DB = 4.0
+"""Turbulence on the way makes parts of the spectrum louder and softer, each on its own, within half a second or so."""
+_KNOTS = 18
+"""What changes on the way is known so often in the time that is heard at once, and straight between."""
 _LOUD = 0.9
 """A sound is as loud as in its loudest tenth: a shot is short."""
 
@@ -134,16 +138,29 @@ class BeamMaker:
         gain_db += torch.where(dice.uniform(n, 1) < 0.3, high_pass_db, 0.0)
         metres = torch.exp(dice.uniform(n, 1, low=0.0, high=math.log(800.0)))
         gain = torch.pow(10.0, (gain_db - metres * self._air_db_per_m) / 10.0)
-        delay_s = dice.uniform(n, 1, low=2e-4, high=1.2e-2)
-        strength = torch.where(dice.uniform(n, 1) < 0.6, dice.uniform(n, 1, low=0.1, high=0.8), 0.0)
-        # Over a band as wide as the comb's teeth the ripple evens out.
-        ripple = torch.sinc(self._bins * self._ear.resolution.bin_hz * delay_s)
-        comb = 1.0 + strength**2 + 2.0 * strength * torch.cos(2.0 * torch.pi * self._hz * delay_s) * ripple
-        powers = powers * (gain * comb)[:, None]
+        changing = self._ground(dice, n) * self._turbulence(dice, n)
+        changing = functional.interpolate(changing.transpose(1, 2), self._ear.hops, mode="linear").transpose(1, 2)
+        powers = powers * gain[:, None] * changing
         echoing = (dice.uniform(n) < 0.4).nonzero()[:, 0]
         late = torch.zeros_like(powers)
         late[echoing] = self._tail(dice, powers[echoing])
         return powers, late
+
+    def _ground(self, dice: Dice, n: int) -> Tensor:
+        """(n, knots, bands) gain of what the ground returns, at times: a comb, and it moves where the source does."""
+        first_s = dice.uniform(n, 1, 1, low=2e-4, high=1.2e-2)
+        grown = torch.where(dice.uniform(n, 1, 1) < 0.5, dice.uniform(n, 1, 1, low=-0.5, high=0.5), 0.0)
+        delay_s = first_s * torch.exp(grown * torch.linspace(0.0, 1.0, _KNOTS, device=self.device)[:, None])
+        strength = torch.where(dice.uniform(n, 1, 1) < 0.6, dice.uniform(n, 1, 1, low=0.1, high=0.8), 0.0)
+        # Over a band as wide as the comb's teeth the ripple evens out.
+        ripple = torch.sinc(self._bins * self._ear.resolution.bin_hz * first_s)
+        return 1.0 + strength**2 + 2.0 * strength * ripple * torch.cos(2.0 * torch.pi * self._hz * delay_s)
+
+    def _turbulence(self, dice: Dice, n: int) -> Tensor:
+        """(n, knots, bands) gain of the way through the air, at times."""
+        depth_db = torch.where(dice.uniform(n, 1, 1) < 0.5, dice.uniform(n, 1, 1, high=_SWAY_DB), 0.0)
+        sway = functional.interpolate(dice.normal(n, 8, _KNOTS // 3), _KNOTS, mode="linear").transpose(1, 2)
+        return torch.pow(10.0, (depth_db * sway) @ self._equaliser / 10.0)
 
     def _tail(self, dice: Dice, powers: Tensor) -> Tensor:
         n = len(powers)

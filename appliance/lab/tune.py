@@ -21,7 +21,7 @@ from appliance.lab.perimeter import perimeter_suite
 from appliance.lab.reached import Reached, reached
 from appliance.lab.recipe import Recipe
 from appliance.lab.systems import onnx_systems
-from appliance.lab.workers import each
+from appliance.lab.workers import Log, each, silent
 
 TUNING_FOLDS = (4,)
 FALSE_ALARMS_PER_HOUR = 4.0
@@ -97,7 +97,7 @@ def tuning_scenes(seed: int = 4711, *, minutes: int = 30) -> list[Recipe]:
     )
 
 
-def tune(model: Path, *, also: Sequence[Path] = (), minutes: int = 30, workers: int = 2) -> Tuned:
+def tune(model: Path, *, also: Sequence[Path] = (), minutes: int = 30, workers: int = 2, log: Log = silent) -> Tuned:
     """Tune a model and write its thresholds, calibration and sigma factor into its meta file.
 
     `also` get the same thresholds and calibration: the same network trained on fold 4 too, which would judge its own labels
@@ -105,13 +105,13 @@ def tune(model: Path, *, also: Sequence[Path] = (), minutes: int = 30, workers: 
     The same models give the same files. Raises `ModelError` where a model is not whole, `ConfigError` where there is no audio
     pack.
     """
-    scenes = _heard(model, tuning_scenes(minutes=minutes), workers)
+    scenes = _heard(model, tuning_scenes(minutes=minutes), workers, log)
     chosen, errors = thresholds(scenes), [error for scene in scenes for error in scene.errors]
     calibration = fit_calibration([claim for scene in scenes for claim in scene.claims])
     factors = {model: fit_sigma_factor(errors)}
     for other in also:
         sounding = [recipe for recipe in tuning_scenes(minutes=0) if recipe.sources]
-        found = [error for scene in _heard(other, sounding, workers) for error in scene.errors]
+        found = [error for scene in _heard(other, sounding, workers, log) for error in scene.errors]
         factors[other] = fit_sigma_factor(found)
     for path, factor in factors.items():
         meta = path.with_suffix(".meta.json")
@@ -128,10 +128,10 @@ def tune(model: Path, *, also: Sequence[Path] = (), minutes: int = 30, workers: 
     )
 
 
-def _heard(model: Path, recipes: Sequence[Recipe], workers: int) -> list[Reached]:
+def _heard(model: Path, recipes: Sequence[Recipe], workers: int, log: Log) -> list[Reached]:
     """What one model's tracks made of scenes."""
     (system,) = onnx_systems([model])
-    return list(each(partial(reached, system), recipes, workers, print))
+    return list(each(partial(reached, system), recipes, workers, log))
 
 
 def _figures(scenes: Sequence[Reached], chosen: Mapping[str, float]) -> dict[str, tuple[float, float, float]]:
