@@ -51,6 +51,7 @@ def test_each_is_of_its_seed_alone_and_fills_its_range(label: str) -> None:
 @pytest.mark.parametrize(
     ("label", "low_hz", "high_hz"),
     [
+        ("drone", 50.0, 7500.0),
         ("helicopter", 20.0, 1500.0),
         ("airplane", 40.0, 1500.0),
         ("power_tool", 50.0, 5000.0),
@@ -78,6 +79,26 @@ def test_a_helicopter_beats_as_its_main_rotor_does() -> None:
         twice_hz = beats_per_s(sound, 1.8 * rate_hz, 2.2 * rate_hz)
         rhythmic += twice_hz == pytest.approx(2.0 * rate_hz, rel=0.03)
     assert rhythmic >= 8
+
+
+def test_drones_fly() -> None:
+    """In some the rotors' lines move by more than a semitone, in some they stay: the best shift of the spectrum of one half
+    against the other.
+    """
+    hz = np.geomspace(150.0, 6000.0, 1200)
+    semitone = round(np.log(2.0) / 12.0 / np.log(hz[1] / hz[0]))
+
+    def lines(half: Samples) -> Samples:
+        found, power = welch(half, _RATE_HZ, nperseg=8192)
+        levels = np.interp(hz, found, np.log(power + 1e-12))
+        return np.asarray(levels - np.convolve(levels, np.ones(61) / 61.0, "same"))
+
+    moved = []
+    for seed in range(24):
+        one, other = (lines(half) for half in np.split(made("drone", seed), 2))
+        along = np.correlate(one[300:-300], other[300:-300], "full")
+        moved.append(abs(int(along.argmax()) - (len(along) // 2)) > semitone)
+    assert 0.1 < np.mean(moved) < 0.7
 
 
 def test_an_explosion_begins_at_once_and_dies_away() -> None:

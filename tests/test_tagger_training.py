@@ -16,6 +16,7 @@ from appliance.dsp.steered import EARS
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.errors import ModelError
 from appliance.lab.pack import CLASSES, SOUNDS
+from appliance.lab.scene_dice import Dice
 from appliance.lab.scenes import SceneSettings
 from appliance.lab.tagger_beams import BeamMaker, _relative_levels, beam_band_power
 from appliance.lab.tagger_export import export_tagger
@@ -74,6 +75,21 @@ def test_music_is_learned_where_no_recording_has_any() -> None:
         for scenes in (recorded, synthetic)
     ]
     assert music == [False, True]
+
+
+@ears
+def test_ground_and_air_change_what_passes_while_it_is_heard(name: str) -> None:
+    """Nothing at times; else a comb, which stands or moves, and bands that sway, by as much upwards as downwards."""
+    maker = BeamMaker(_SCENES, EARS[name])
+    ground, air = (made(Dice((1,), maker.device), 400) for made in (maker._ground, maker._turbulence))
+    for gain, untouched in ((ground, 0.4), (air, 0.5)):
+        assert (gain.flatten(1) == 1.0).all(dim=1).float().mean() == pytest.approx(untouched, abs=0.1)
+        assert gain.min() > 0.0
+    comb = ground[(ground.flatten(1) != 1.0).any(dim=1)]
+    assert (comb.std(dim=1).amax(dim=1) < 1e-4).float().mean() == pytest.approx(0.5, abs=0.1)
+    sway_db = 10.0 * torch.log10(air)
+    assert sway_db.mean() == pytest.approx(0.0, abs=0.2)
+    assert 1.0 < sway_db.std() < 4.0
 
 
 @ears
