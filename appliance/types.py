@@ -112,6 +112,8 @@ class SceneFrame:
     """UTC of the end of the label frame."""
     after_gap: bool = False
     """True for the first frame after lost audio: features and model were reset."""
+    azimuth_valid: bool = True
+    """False where the microphones that still work cannot tell it: three of a tetrahedron, in a plane that is tilted."""
 
 
 @dataclass(frozen=True, slots=True)

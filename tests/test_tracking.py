@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from appliance.angles import arc_distance_deg, unit_vector
 from appliance.config import MountSettings, TrackingSettings
+from appliance.events.pose import Pose
 from appliance.tracking import Tracker
 from appliance.tracking.sphere import SphereFilter, arc_deg, tangent_deg
 from appliance.types import Arrival, Direction, SceneFrame, SceneObject, Track
@@ -45,10 +46,17 @@ class Run:
         self.tracker = Tracker(TrackingSettings.model_validate(changes))
         self.history: list[list[Track]] = []
 
-    def frame(self, *objects: SceneObject, after_s: float = 0.1, arrival: Arrival | None = None) -> list[Track]:
+    def frame(
+        self,
+        *objects: SceneObject,
+        after_s: float = 0.1,
+        arrival: Arrival | None = None,
+        azimuth_valid: bool = True,
+    ) -> list[Track]:
         index = len(self.history)
         self.utc_ns = getattr(self, "utc_ns", 0) + round(after_s * 1e9)
-        tracks = self.tracker.update(SceneFrame(objects, index, self.utc_ns), arrival)
+        scene = SceneFrame(objects, index, self.utc_ns, azimuth_valid=azimuth_valid)
+        tracks = self.tracker.update(scene, arrival)
         self.history.append(tracks)
         return tracks
 
@@ -237,6 +245,16 @@ def test_a_planar_array_gives_azimuth_alone() -> None:
     assert last[0].doa.elevation_deg == 0.0
     assert last[0].covariance_deg2[1][1] == 90.0**2
     assert last[0].doa.azimuth_deg == pytest.approx(70.0, abs=5.0)
+
+
+def test_while_the_microphones_cannot_tell_azimuth_no_bearing_is_known() -> None:
+    run = Run()
+    sigmas_deg = [
+        Pose(MountSettings()).bearing_elevation_sigma_deg(run.frame(sound(70.0), azimuth_valid=valid)[0])[2]
+        for valid in (True, False, True)
+    ]
+    assert sigmas_deg[1] == 180.0
+    assert max(sigmas_deg[0], sigmas_deg[2]) < 10.0
 
 
 def test_class_scores_decay_while_unheard_and_rise_again() -> None:

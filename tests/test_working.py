@@ -17,6 +17,7 @@ from appliance.geometry import ArrayGeometry, load_array, shipped_arrays
 from appliance.lab.hear import hear
 from appliance.lab.systems import onnx_systems
 from appliance.model.meta import find_model
+from appliance.model.scene import SceneModel
 from appliance.types import AudioBlock, FeatureFrame, Float32Array
 
 ALL = (0, 1, 2, 3)
@@ -156,6 +157,16 @@ def test_bearings_stay_true_with_a_dead_microphone(array: str, azimuth_deg: floa
     frames = features(geometry, samples)[-25:]
     assert {frame.mics for frame in frames} == {tuple(mic for mic in range(geometry.mics) if mic != 1)}
     assert heard_from_deg(frames) == pytest.approx(azimuth_deg, abs=5.0)
+
+
+@pytest.mark.parametrize("array", shipped_arrays())
+def test_only_what_is_left_in_a_tilted_plane_tells_no_azimuth(array: str) -> None:
+    geometry, model = load_array(array), SceneModel.load("deepasa-edge-small-int8")
+    whole = noise(1.0, geometry.mics)
+    broken = whole.copy()
+    zero(broken)
+    assert model.step(features(geometry, whole)[-5:]).azimuth_valid
+    assert model.step(features(geometry, broken)[-5:]).azimuth_valid is geometry.is_planar
 
 
 def test_with_the_dead_microphone_the_bearing_would_be_false() -> None:

@@ -60,14 +60,13 @@ class ArrivalFinder:
         near = self._directions @ self._directions[best] > np.cos(np.radians(_PEAK_DEG))
         centre = np.maximum(strength[near] - _PEAK_LEVEL * strength[best], _TINY) @ self._directions[near]
         azimuth_deg, elevation_deg = azimuth_elevation_deg(centre / np.linalg.norm(centre))
-        planar = self._geometry.is_planar
-        doa = Direction(azimuth_deg, 0.0 if planar else elevation_deg, elevation_valid=not planar)
+        doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
         return Arrival(doa, float(strength[best] - np.median(strength)))
 
     def _listen_with(self, mics: tuple[int, ...]) -> None:
         """Build the map for the microphones that work."""
         self._mics, part = mics, self._geometry.part(mics)
-        self._stft = StreamingStft(part.mics, STANDARD)
+        self._stft, self._planar = StreamingStft(part.mics, STANDARD), part.is_planar
         self._heard: deque[tuple[int, Float32Array]] = deque()
         power = DirectionalPower(part, STANDARD_HZ[_BINS])
         ambience = _ambience(part.positions_m, STANDARD_HZ[_BINS])

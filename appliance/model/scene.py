@@ -19,7 +19,9 @@ from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
 _SCATTER_SHARE = 0.4
 """Of the error that the network expects, so much scatters from frame to frame. The rest stays while the source does, and a
 filter that took it for scatter would follow too slowly (fold 4: 4.0° behind a moving drone instead of 2.7°)."""
-_VALIDITY_Z = FEATURE_NAMES.index("validity_z")
+_VALIDITY_XY, _VALIDITY_Z = FEATURE_NAMES.index("validity_xy"), FEATURE_NAMES.index("validity_z")
+_LEAST_VALIDITY = 0.7
+"""In its best band every array has more than .95, also without one of its microphones; what is left in a tilted plane has .44."""
 
 
 class SceneModel:
@@ -88,6 +90,7 @@ class SceneModel:
         """Hear one label frame: exactly `frames_per_step` hops."""
         out = self.hear(frames)
         elevation_valid = any(frame.values[_VALIDITY_Z].max() > 0.0 for frame in frames)
+        azimuth_valid = all(frame.values[_VALIDITY_XY].max() >= _LEAST_VALIDITY for frame in frames)
         objects = tuple(
             SceneObject(
                 slot=slot,
@@ -101,7 +104,7 @@ class SceneModel:
             for slot in range(self.meta.objects)
         )
         self._frames += 1
-        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns)
+        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns, azimuth_valid=azimuth_valid)
 
     def hear(self, frames: Sequence[FeatureFrame]) -> dict[str, npt.NDArray[np.float32]]:
         """The graph's own outputs for exactly `frames_per_step` hops; the state moves on."""

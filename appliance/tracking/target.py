@@ -19,7 +19,7 @@ and on some memory."""
 _LATE_SIGMA_S = 0.3
 """How much that differs from source to source, measured on fold 4: what moves is known less well."""
 _BIAS_VARIANCE_DEG2 = 2.0**2
-_UNKNOWN_VARIANCE_DEG2 = 90.0**2
+_UNKNOWN_AZIMUTH_DEG2, _UNKNOWN_ELEVATION_DEG2 = 180.0**2, 90.0**2
 
 
 class Target:
@@ -84,7 +84,14 @@ class Target:
             self.filter, self.unheard_s = younger.filter, younger.unheard_s
             self.updated, self.last_update_utc_ns = younger.updated, younger.last_update_utc_ns
 
-    def track(self, *, deleted: bool = False, sigma_factor: float = 1.0, elevation_gain: float = 1.0) -> Track:
+    def track(
+        self,
+        *,
+        deleted: bool = False,
+        sigma_factor: float = 1.0,
+        elevation_gain: float = 1.0,
+        azimuth_valid: bool = True,
+    ) -> Track:
         """What the outside sees of it now; `sigma_factor` corrects all of the sigma that it states, bias included, and
         errors of elevation are `elevation_gain` times as large as those across it.
         """
@@ -95,12 +102,12 @@ class Target:
         # Averaging takes scatter out of the direction, but not what encoder and reflections bend it by, nor how late it is.
         bias_deg2 = _BIAS_VARIANCE_DEG2 + (_LATE_SIGMA_S * self.filter.speed_deg_s) ** 2
         variance_deg2 = sigma_factor**2 * (self.filter.variance_deg2 + bias_deg2)
-        elevation_deg2 = elevation_gain**2 * variance_deg2 if self._elevation_valid else _UNKNOWN_VARIANCE_DEG2
+        elevation_deg2 = elevation_gain**2 * variance_deg2 if self._elevation_valid else _UNKNOWN_ELEVATION_DEG2
         return Track(
             track_id=self.track_id,
             status="deleted" if deleted else status,
             doa=Direction(azimuth_deg, elevation_deg if self._elevation_valid else 0.0, self._elevation_valid),
-            covariance_deg2=((variance_deg2, 0.0), (0.0, elevation_deg2)),
+            covariance_deg2=((variance_deg2 if azimuth_valid else _UNKNOWN_AZIMUTH_DEG2, 0.0), (0.0, elevation_deg2)),
             class_probs=self.class_probs,
             first_utc_ns=self._first_utc_ns,
             last_update_utc_ns=self.last_update_utc_ns,
