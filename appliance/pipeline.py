@@ -55,7 +55,7 @@ class Novelty(Protocol):
     def judge(self, tracks: Sequence[Track]) -> list[Track]:
         """The tracks of this label frame with what is strange of them on this site."""
 
-    def learn(self, tracks: Sequence[Track], events: Sequence[Event], frame_s: float, time_s: float) -> None:
+    def learn(self, tracks: Sequence[Track], events: Sequence[Event], frame_s: float) -> None:
         """Learn from the frame that was judged last, given which events are open."""
 
 
@@ -224,7 +224,7 @@ class _Loop:
         events = stages.policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap)
         if stages.novelty:
             frame_s = len(hops) * HOP_SAMPLES / SAMPLE_RATE_HZ
-            stages.novelty.learn(tracks, stages.policy.open_events, frame_s, scene.utc_ns * 1e-9)
+            stages.novelty.learn(tracks, stages.policy.open_events, frame_s)
         for event in events:
             self._sink.append(event)
         self._step_s += time.perf_counter() - began_s

@@ -56,17 +56,21 @@ class MemoryKeeper:
         if now_s < self._look_s:
             return
         self._look_s = now_s + _LOOK_S
-        if self._saved and not self.path.exists():
-            self.memory.reset()
-            _LOG.warning("%s was removed: the site is learned anew", self.path)
-            self._save()
-        elif now_s >= self._save_s:
+        if self._forget_if_removed() or now_s >= self._save_s:
             self._save()
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
         """Keep what was learned last."""
         del events, stream_s
+        self._forget_if_removed()
         self._save()
+
+    def _forget_if_removed(self) -> bool:
+        removed = self._saved and not self.path.exists()
+        if removed:
+            self.memory.reset()
+            _LOG.warning("%s was removed: the site is learned anew", self.path)
+        return removed
 
     def _save(self) -> None:
         self._save_s = time.monotonic() + _SAVE_S

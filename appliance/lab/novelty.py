@@ -155,9 +155,9 @@ def figures(recipes: Sequence[Recipe], vectors: Sequence[Float32Array]) -> Novel
     """Learn the site in the order of its scenes, then score the others; nothing of these is learned."""
     parts = [str(recipe.notes["part"]) for recipe in recipes]
     memory = SiteMemory(vectors[0].shape[1], MemorySettings())
-    for index, (own, part) in enumerate(zip(vectors, parts, strict=True)):
+    for own, part in zip(vectors, parts, strict=True):
         if part == "learn":
-            memory.learn(list(own), None, index * _SCENE_S)
+            memory.learn(list(own), None)
     scores: dict[str, list[float]] = {}
     for recipe, own, part in zip(recipes, vectors, parts, strict=True):
         if part != "learn":

@@ -77,8 +77,8 @@ class NoveltyListener:
         """The same tracks with their `strangeness` and what they are `nearest` to; none is strange while the site is being learned."""
         return [self._judged(track) for track in tracks]
 
-    def learn(self, tracks: Sequence[Track], events: Sequence[Event], frame_s: float, time_s: float) -> None:
-        """Learn from the frame that was judged last, `frame_s` long and ending at `time_s`; `events` are those that are open."""
+    def learn(self, tracks: Sequence[Track], events: Sequence[Event], frame_s: float) -> None:
+        """Learn from the frame that was judged last, `frame_s` long; `events` are those that are open."""
         self.memory.listen(frame_s)
         for event in events:
             if sound := self._sounds.get(event.track_id):
@@ -87,9 +87,9 @@ class NoveltyListener:
         here = {track.track_id for track in tracks if track.status != "deleted"}
         for track_id, sound in list(self._sounds.items()):
             if track_id not in here:
-                self._learn(self._sounds.pop(track_id), time_s)
+                self._learn(self._sounds.pop(track_id))
             elif sound.frames >= _SOUND_FRAMES:
-                self._learn(sound, time_s)
+                self._learn(sound)
 
     def _judged(self, track: Track) -> Track:
         if track.sounds is None:
@@ -113,15 +113,15 @@ class NoveltyListener:
         """One strange sound a day against as many of the site's own as are so far away: which of them it is."""
         return self._false_per_day / (self._false_per_day + self.memory.own_per_day(distance))
 
-    def _learn(self, sound: _Sound, time_s: float) -> None:
+    def _learn(self, sound: _Sound) -> None:
         if sound.alert:
             pass
         elif not sound.strange:
-            self.memory.learn([vector for _, vector in sound.vectors], sound.farthest, time_s)
+            self.memory.learn([vector for _, vector in sound.vectors], sound.farthest)
         elif sound.met_s is None or self.memory.heard_s - sound.met_s >= _STRANGE_AGAIN_S:
             sound.met_s = self.memory.heard_s
             # The track was something else before, maybe; only what raised the event is met.
             strange = [vector for distance, vector in sound.vectors if self._score(distance) >= 0.5]
-            self.memory.learn_strange(strange, time_s)
+            self.memory.learn_strange(strange)
         sound.vectors, sound.frames, sound.farthest = [], 0, None
         sound.alert = sound.strange = False

@@ -2,7 +2,7 @@
 
 Any vector per sound will do, as long as like sounds have like vectors. There is no training: a vector near a prototype
 moves it, a vector near none becomes one (leader clustering, Hartigan 1975). Each counts in how many sounds it was met, and
-forgets by half-life, so that seasons may change. Distance is that to the nearest familiar prototype (nearest-neighbour anomaly
+forgets by half-life, so that seasons may change; time is what was heard, for clocks are set. Distance is that to the nearest familiar prototype (nearest-neighbour anomaly
 scores are what DCASE Task 2 systems rest on), each dimension in units of its own spread on this site. Dividing it by how far that
 prototype's own neighbours are (Wilkinghoff et al. 2025, arXiv 2509.10951) helped the network's embedding, and costs here.
 
@@ -38,13 +38,13 @@ class MemorySettings:
     familiar_after: float = 3.0
     """Later a sound is familiar once it was met so often."""
     half_life_s: float = 14.0 * _DAY_S
-    """A meeting counts half after this long."""
+    """A meeting counts half once so much more has been heard."""
     distances: int = 5000
     """Latest distances kept for the tail; they begin halfway through the learning."""
 
 
 class SiteMemory:
-    """Learns sounds, each as one or more vectors (dimensions,); time is an argument. State: see `arrays`."""
+    """Learns sounds, each as one or more vectors (dimensions,). State: see `arrays`."""
 
     def __init__(self, dimensions: int, settings: MemorySettings | None = None) -> None:
         self.settings = settings or MemorySettings()
@@ -59,7 +59,6 @@ class SiteMemory:
         self._mean, self._square = np.zeros(self.dimensions), np.zeros(self.dimensions)
         self._distances = np.zeros(0)
         self._heard_s, self._sounds = 0.0, 0.0
-        self._latest_s: float | None = None
 
     @property
     def learned(self) -> bool:
@@ -82,8 +81,9 @@ class SiteMemory:
         return len(self._prototypes)
 
     def listen(self, seconds: float) -> None:
-        """So much more of the site was heard, whatever there was to hear."""
+        """So much more of the site was heard, whatever there was to hear; what was met before counts the less."""
         self._heard_s += seconds
+        self._met *= 0.5 ** (seconds / self.settings.half_life_s)
 
     def distance(self, vector: Float32Array | FloatArray) -> float:
         """To the nearest familiar prototype; infinite before the first."""
@@ -95,14 +95,13 @@ class SiteMemory:
             return math.inf
         return self._sounds / self._heard_s * _DAY_S * share_beyond(distance, self._distances)
 
-    def learn(self, vectors: Sequence[Float32Array | FloatArray], distance: float | None, time_s: float) -> None:
-        """Meet a sound of the site, in all that it sounded like until `time_s`.
+    def learn(self, vectors: Sequence[Float32Array | FloatArray], distance: float | None) -> None:
+        """Meet a sound of the site, in all that it sounded like.
 
         `distance` is how far away it was, as that is told of a sound (`listener`), before it was learned; None where it was too
         short to tell. Raises `ValueError` where a vector has other dimensions or is not finite.
         """
         wide = [self._checked(vector) for vector in vectors]
-        self._forget_until(time_s)
         if distance is not None:
             self._sounds += 1.0
             # While little is known everything is far; what is far later tells what is rare.
@@ -115,27 +114,25 @@ class SiteMemory:
             self._square += self._count * step * (vector - self._mean)
         self._meet(wide, lambda _: self.settings.radius)
 
-    def learn_strange(self, vectors: Sequence[Float32Array | FloatArray], time_s: float) -> None:
-        """Meet a sound that was told as strange, once, in all that it sounded like until `time_s`.
+    def learn_strange(self, vectors: Sequence[Float32Array | FloatArray]) -> None:
+        """Meet a sound that was told as strange, once, in all that it sounded like.
 
         It says nothing of how far the site's own sounds lie, nor in what units.
         """
         wide = [self._checked(vector) for vector in vectors]
-        self._forget_until(time_s)
         # Where the site never stirs, units are small and no two strange sounds alike: alike are those that are much
         # nearer to each other than to anything familiar.
         self._meet(wide, lambda vector: max(self.settings.radius, _ALIKE * self.distance(vector)))
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Everything that it knows, by name; `from_arrays` takes it."""
-        latest_s = math.nan if self._latest_s is None else self._latest_s
         return {
             "prototypes": self._prototypes.astype(np.float32),
             "met": self._met,
             "mean": self._mean,
             "square": self._square,
             "distances": self._distances.astype(np.float32),
-            "scalars": np.array([self._count, self._heard_s, self._sounds, latest_s]),
+            "scalars": np.array([self._count, self._heard_s, self._sounds]),
         }
 
     @classmethod
@@ -149,15 +146,14 @@ class SiteMemory:
         except KeyError as error:
             raise ValueError(f"{error} is missing") from None
         count = len(given["met"])
-        shapes = {"prototypes": (count, dimensions), "mean": (dimensions,), "square": (dimensions,), "scalars": (4,)}
+        shapes = {"prototypes": (count, dimensions), "mean": (dimensions,), "square": (dimensions,), "scalars": (3,)}
         for name, shape in shapes.items():
             if given[name].shape != shape:
                 raise ValueError(f"{name} has shape {given[name].shape}, not {shape}")
         memory._prototypes, memory._met = given["prototypes"], given["met"]
         memory._mean, memory._square = given["mean"], given["square"]
         memory._distances = given["distances"]
-        memory._count, memory._heard_s, memory._sounds, latest_s = given["scalars"].tolist()
-        memory._latest_s = None if math.isnan(latest_s) else latest_s
+        memory._count, memory._heard_s, memory._sounds = given["scalars"].tolist()
         return memory
 
     def _checked(self, vector: Float32Array | FloatArray) -> FloatArray:
@@ -202,9 +198,3 @@ class SiteMemory:
         self._prototypes = np.concatenate([self._prototypes, vector[None]])
         self._met = np.append(self._met, weight)
         return len(self._met) - 1
-
-    def _forget_until(self, time_s: float) -> None:
-        # A clock that is set back must not make the past weigh more.
-        elapsed_s = 0.0 if self._latest_s is None else max(0.0, time_s - self._latest_s)
-        self._latest_s = time_s
-        self._met *= 0.5 ** (elapsed_s / self.settings.half_life_s)
