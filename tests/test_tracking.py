@@ -265,11 +265,20 @@ def test_class_scores_decay_while_unheard_and_rise_again() -> None:
     assert heard > 0.8 > again > 0.6 > 0.4 > silent > 0.1
 
 
-def test_a_clock_that_is_set_back_costs_no_track() -> None:
+def test_a_clock_that_is_set_costs_no_track() -> None:
     run = Run()
     run.frames([sound(0.0)] for _ in range(10))
     assert run.frame(sound(0.0), after_s=-3600.0)[0].status == "confirmed"
+    assert run.frame(after_s=3600.0)[0].status == "coasting"
     assert run.frame(sound(0.0))[0].track_id == 1
+
+
+def test_where_audio_was_lost_for_long_the_track_is_given_up() -> None:
+    run = Run()
+    run.frames([sound(0.0)] for _ in range(10))
+    run.utc_ns += round(3600e9)
+    lost = run.tracker.update(SceneFrame((), 10, run.utc_ns, after_gap=True))
+    assert [track.status for track in lost] == ["deleted"]
 
 
 def test_reset_gives_every_track_up_and_uses_no_number_again() -> None:

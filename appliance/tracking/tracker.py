@@ -16,6 +16,7 @@ from appliance.types import Arrival, SceneFrame, Track
 _TOGETHER_S = 1.0
 _SAME_PLACE_DEG = 20.0
 """An arrival nearer than this to what the network reports, or to a track, is no other sound: beams are wide."""
+_LONGEST_STEP_S = 0.5
 _IN_FREE_FIELD = MountSettings(ground="none")
 
 
@@ -57,9 +58,7 @@ class Tracker:
 
         `arrival` keeps a track that the network does not report, or begins one.
         """
-        # A clock that is set back must not make time run backwards.
-        elapsed_s = 0.0 if self._utc_ns is None else max(0.0, (scene.utc_ns - self._utc_ns) * 1e-9)
-        self._utc_ns = scene.utc_ns
+        elapsed_s = self._advance(scene)
         for target in self._targets:
             target.predict(elapsed_s)
         found = detections(scene, self._least_score, self._ground)
@@ -80,6 +79,12 @@ class Tracker:
         tracks = [self._track(target, deleted=target in gone) for target in self._targets]
         self._targets = [target for target in self._targets if target not in gone]
         return tracks
+
+    def _advance(self, scene: SceneFrame) -> float:
+        """Time since the frame before. Clocks are set, and only where audio was lost can much of it have passed."""
+        step_s = 0.0 if self._utc_ns is None else (scene.utc_ns - self._utc_ns) * 1e-9
+        self._utc_ns = scene.utc_ns
+        return max(0.0, step_s if scene.after_gap else min(step_s, _LONGEST_STEP_S))
 
     def _arrive(
         self, arrived: Detection, found: Sequence[Detection], joined: dict[int, Detection], new: list[Detection]
