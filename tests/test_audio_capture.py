@@ -25,10 +25,12 @@ import numpy as np
 import pytest
 import soxr
 
+from appliance.audio.inlet import Inlet
 from appliance.audio.live import LiveSource, StreamOpener
 from appliance.audio.open import capture_spec, open_capture
 from appliance.audio.pyaudio_source import PyAudioStream
 from appliance.audio.sounddevice_source import SounddeviceStream
+from appliance.audio.spec import CaptureSpec
 from appliance.audio.timeline import GapLedger
 from appliance.config import CaptureSettings
 from appliance.errors import ApplianceError, DeviceError
@@ -341,7 +343,28 @@ def test_a_device_that_stays_away_ends_the_run(
     fifo.sound()
     capture.wait_for(str, "no audio for")
     infile.unlink()
-    capture.wait_for(DeviceError, "gave up", meanwhile=fifo.sound)
+    capture.wait_for(DeviceError, "gave up after", meanwhile=fifo.sound)
+
+
+class _SilentStream:
+    """A device that opens and runs, and gives nothing: no ALSA plugin does that without hanging in its driver."""
+
+    active = True
+
+    def __init__(self, spec: CaptureSpec, inlet: Inlet) -> None: ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_device_that_is_there_and_gives_nothing_ends_the_run() -> None:
+    spec = capture_spec(CaptureSettings(device="yard"), _respeaker())
+    with (
+        LiveSource(spec, _SilentStream, stall_s=0.05, give_up_s=0.2) as source,
+        pytest.raises(DeviceError, match=r'"yard": no audio for .* gave up after .* check cable and power'),
+    ):
+        list(source.blocks())
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

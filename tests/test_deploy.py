@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from mqtt import Broker
 
+from appliance.audio.live import LiveSource
 from appliance.geometry import load_array, shipped_arrays
 
 REPO = Path(__file__).resolve().parent.parent
@@ -219,6 +221,12 @@ def test_what_the_units_promise(unit: str) -> None:
     assert settings["User"] == ["appliance"]
     assert settings["ProtectSystem"] == ["strict"]
     assert settings["StateDirectory"] == ["appliance"]
+
+
+def test_a_source_gives_up_before_it_is_killed() -> None:
+    """With a wait between two attempts: what is killed ends no events and keeps no clips."""
+    patience_s = signature(LiveSource).parameters["give_up_s"].default
+    assert patience_s + 5.0 < int(unit_settings(UNITS[0])["WatchdogSec"][0])
 
 
 def test_retention_comes_again_by_the_time_since_boot_and_never_by_the_calendar() -> None:

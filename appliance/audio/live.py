@@ -19,8 +19,10 @@ _LOG = logging.getLogger(__name__)
 
 _POLL_S = 0.25
 _BACKOFF_FIRST_S = 0.25
-_BACKOFF_MOST_S = 10.0
+_BACKOFF_MOST_S = 5.0
 _LOG_EVERY_S = 10.0
+_GIVE_UP_S = 20.0
+"""Below `WatchdogSec` of the service: what is killed ends no events and keeps no clips."""
 
 
 class Stream(Protocol):
@@ -58,7 +60,7 @@ class LiveSource:
         open_stream: StreamOpener,
         *,
         stall_s: float = 2.0,
-        give_up_s: float = 60.0,
+        give_up_s: float = _GIVE_UP_S,
         close_s: float = 5.0,
     ) -> None:
         """Open the device. Raises `DeviceError` where it is missing, busy or refuses rate, channels or format."""
@@ -147,6 +149,11 @@ class LiveSource:
         _LOG.warning("capture device %s: %s; reopening it (attempt %d)", self._spec.device, fault, attempt)
         with self._stream_lock:
             self._shut()
+        silent_s = (time.monotonic_ns() - heard_ns) * 1e-9
+        if silent_s > self._give_up_s:
+            raise DeviceError(
+                f'capture device "{self._spec.device}": {fault}, gave up after {silent_s:.0f} s; check cable and power'
+            )
         ceiling_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2.0 ** min(attempt, 16))
         if self._closing.wait(random.uniform(0.0, ceiling_s)):
             return
@@ -158,9 +165,6 @@ class LiveSource:
                     self._stream = self._open_stream(self._spec, self._inlet)
                     self._stream.start()
         except DeviceError as error:
-            silent_s = (time.monotonic_ns() - heard_ns) * 1e-9
-            if silent_s > self._give_up_s:
-                raise DeviceError(f"{error} (no audio for {silent_s:.0f} s, gave up)") from error
             _LOG.warning("%s", error)
 
     def _shut(self) -> None:
