@@ -185,7 +185,7 @@ class HearingCheck:
             self._also()
             if self.knows_target and self._period_s > 0.0 and time.monotonic() >= due_s:
                 verdict = self.check(pause_s=_PAUSE_S)
-                if not verdict.heard:
+                if not verdict.heard and not self._stop.is_set():
                     _LOG.error("hearing check: %s", verdict.text)
                 due_s = time.monotonic() + (self._period_s if verdict.heard else min(_AGAIN_S, self._period_s))
 
