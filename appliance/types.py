@@ -276,7 +276,7 @@ class Command:
     asked_by: str | None
     """Who says to have asked; None where it could not be read."""
     request: str
-    """The payload, or its beginning where it is none of ours."""
+    """The command as it was understood, or the beginning of the payload where it is none of ours."""
     response_topic: str
     """Where the answer goes."""
     correlation: bytes | None

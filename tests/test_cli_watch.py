@@ -26,6 +26,7 @@ from appliance import wire
 from appliance.cli.main import app
 from appliance.cli.watch_board import Board
 from appliance.cli.watch_view import screen
+from appliance.errors import ConfigError
 from appliance.types import Event
 
 UNIT = "acoustic/v1/north/mast-1"
@@ -349,3 +350,13 @@ def test_a_broker_that_is_not_there_ends_it_with_one_line(watch: Callable[..., W
 def test_a_broker_that_is_misspelt_is_named(broker: str) -> None:
     result = CliRunner().invoke(app, ["watch", "--broker", broker])
     assert f"--broker {broker}: " in str(result.exception)
+
+
+@pytest.mark.parametrize("option", ["site", "node"])
+@pytest.mark.parametrize("name", ["a/b", "nor*", "#", "+/+", "", "north\n"])
+def test_a_name_that_no_unit_can_have_is_refused_before_anything_is_waited_for(option: str, name: str) -> None:
+    said = CliRunner().invoke(app, ["watch", "--broker", "127.0.0.1:1", f"--{option}", name]).exception
+    assert isinstance(said, ConfigError)
+    assert str(said) == (
+        f"--{option} {name!r}: no unit is called so; give [unit] {option} of its site file, or leave it out for all"
+    )

@@ -214,6 +214,49 @@ def test_a_repeat_is_not_carried_out_again_and_gets_the_first_answer(commander: 
         assert len(log.adjustments().mutes) == 1
 
 
+@pytest.mark.parametrize(
+    "other",
+    [("mute", {"class": "gunshot", "duration_s": 60}), ("threshold", {"class": "drone", "threshold": 0.6})],
+    ids=["other words", "other command"],
+)
+def test_an_id_that_was_used_for_another_command_is_refused(
+    commander: Commander, event_log: EventLog, other: tuple[str, dict[str, object]]
+) -> None:
+    """Two desks that number their commands alike: neither is told that its own was done where the other's was."""
+    asked = {"class": "drone", "duration_s": 500, "id": "desk-0001"}
+    first = commander.ask("mute", **asked)
+    name, arguments = other
+    refused = commander.ask(name, **arguments, by="bob", id="desk-0001")
+    assert (refused["ok"], refused["error"], refused["id"]) == (False, "malformed", "desk-0001")
+    assert refused["text"] == "id: this id was used for another command; give each its own"
+    # Whoever asked first may still ask again, and says the same in another order.
+    assert commander.ask("mute", **dict(reversed(asked.items()))) == first
+    assert [(row["name"], row["asked_by"]) for row in logged(event_log.path)] == [("mute", "alice"), (name, "bob")]
+    with CommandLog(event_log.path) as log:
+        held = log.adjustments()
+    assert [mute.class_label for mute in held.mutes] == ["drone"]
+    assert held.thresholds == {}
+
+
+@pytest.mark.parametrize(
+    ("payload", "command_id"),
+    [
+        (b'{"schema": "acoustic.command.v1", "id": "d3", "by": "bob", "duration": 5}', "d3"),
+        (b'{"id": "d 3"}', None),
+        (b'{"id": "\\ud800"}', None),
+        (b"nonsense", None),
+        (b"[" * 15_000, None),
+    ],
+)
+def test_what_is_malformed_is_answered_by_its_id_where_that_can_be_read(
+    commander: Commander, payload: bytes, command_id: str | None
+) -> None:
+    commander.send("mute", payload, correlation=b"1")
+    wait_until(lambda: commander.answers(b"1"), "answered")
+    answer = commander.answers(b"1")[0].payload
+    assert (answer["error"], answer["id"]) == ("malformed", command_id)
+
+
 def test_what_the_sensor_has_to_do_is_answered_by_it_or_in_its_stead(commander: Commander, event_log: EventLog) -> None:
     command = {"schema": "acoustic.command.v1", "id": "test-1", "by": "alice"}
     commander.send("selftest", json.dumps(command).encode(), correlation=b"\x00\xff")

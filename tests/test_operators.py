@@ -222,6 +222,36 @@ def test_retained_discovery_is_what_is_documented_and_reads_what_the_unit_says(
     assert len({json.dumps(entity["device"]) for entity in home.retained.values()}) == 1
 
 
+def test_a_broker_that_refuses_discovery_gets_alerts_over_one_connection(
+    tmp_path: Path, metrics_port: int, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    """As the shipped access list does until somebody lets the unit write there."""
+    directory = tmp_path / "guarded"
+    directory.mkdir()
+    (directory / "acl").write_text("topic readwrite acoustic/#\n")
+    # With an unlimited queue Mosquitto 2.0.11 hangs up on whoever was refused, instead of saying so.
+    broker = Broker(
+        directory, settings=("allow_anonymous true", f"acl_file {directory}/acl", "max_queued_messages 1000")
+    )
+    publisher = Publisher(
+        tmp_path, broker.port, "[metrics]", f"port = {metrics_port}", "[home_assistant]", "enabled = true"
+    )
+    event_log.set_state("sensor", HEARING)
+    broker.start()
+    try:
+        with Subscriber(broker.port) as subscriber:
+            publisher.start()
+            wait_until(lambda: all(publisher.log().count(f"{topic}: refused") for topic in documented()), "refused")
+            event_log.append(make_event())
+            wait_until(lambda: subscriber.on("alerts"), "alert")
+            wait_until(lambda: scraped(metrics_port)["acoustic_outbox_messages"][("delivered",)] == 2, "settled")
+            assert scraped(metrics_port)["acoustic_mqtt_connections_total"] == {(): 1.0}
+            assert {status.payload["state"] for status in subscriber.on("status")} == {"online"}
+    finally:
+        publisher.clean()
+        broker.stop()
+
+
 def test_it_is_off_by_default_and_ids_are_what_home_assistant_takes() -> None:
     unit = UnitSettings(site="north.gate", node="mast.1")
     assert discovery(unit, HomeAssistantSettings(), UnitTopics(unit.site, unit.node)) == []

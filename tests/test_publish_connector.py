@@ -19,7 +19,7 @@ from appliance.errors import BrokerError
 from appliance.publish.connector import Connector
 from appliance.publish.packets import Outgoing
 from appliance.publish.presence import last_will
-from appliance.publish.topics import UnitTopics
+from appliance.publish.topics import Topic, UnitTopics
 
 UNIT = UnitSettings(site="north", node="mast-1")
 TOPICS = UnitTopics(UNIT.site, UNIT.node)
@@ -273,7 +273,10 @@ def guarded(tmp_path: Path) -> Iterator[Broker]:
     passwords.touch(mode=0o600)
     subprocess.run(["mosquitto_passwd", "-b", str(passwords), "unit", "geheim"], check=True)
     access.write_text("user unit\ntopic write acoustic/v1/north/mast-1/#\n")
-    broker = Broker(directory, settings=("allow_anonymous false", f"password_file {passwords}", f"acl_file {access}"))
+    # With an unlimited queue Mosquitto 2.0.11 hangs up on whoever was refused, instead of saying so.
+    queue_limit = "max_queued_messages 1000"
+    settings = ("allow_anonymous false", f"password_file {passwords}", f"acl_file {access}", queue_limit)
+    broker = Broker(directory, settings=settings)
     broker.start()
     yield broker
     broker.stop()
@@ -304,12 +307,34 @@ def test_the_right_password_connects(guarded: Broker, tmp_path: Path) -> None:
     connector.close()
 
 
-def test_a_message_that_the_access_list_refuses_is_not_acknowledged(guarded: Broker, tmp_path: Path) -> None:
+def test_an_event_that_the_access_list_refuses_is_not_acknowledged(guarded: Broker, tmp_path: Path) -> None:
     connector = connector_to(guarded.port, username="unit", password_file=password_file(tmp_path, "geheim"))
     connect(connector)
-    connector.publish(Outgoing(UnitTopics("north", "other").alerts, "{}"))
-    assert "refused: Not authorized" in failure(connector)
+    connector.publish(Outgoing(UnitTopics("north", "other").alerts, "{}"), must_arrive=True)
+    assert "acoustic/v1/north/other/alerts: refused: Not authorized; check" in failure(connector)
     assert connector.acknowledged() == []
+
+
+def test_anything_else_that_is_refused_costs_a_line_and_not_the_connection(
+    guarded: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Home Assistant's topics, say: they must not delay what follows, on this connection or the next."""
+    connector = connector_to(guarded.port, username="unit", password_file=password_file(tmp_path, "geheim"))
+    for connection in (1, 2):
+        connect(connector)
+        room = connector.room
+        numbers = [connector.publish(Outgoing(Topic(f"homeassistant/{name}"), "{}")) for name in "aab"]
+        alert = connector.publish(Outgoing(TOPICS.alerts, "{}"), must_arrive=True)
+        assert connector.flush(10)
+        assert connector.acknowledged() == [alert]
+        assert not any(map(connector.awaits, numbers))
+        assert (connector.connections, connector.room) == (connection, room)
+        connector.close()
+    assert caplog.messages == [
+        f"MQTT broker 127.0.0.1:{guarded.port}: homeassistant/{name}: refused: Not authorized; check [mqtt] username and"
+        " password_file, and the broker's access list"
+        for name in "ab"
+    ]
 
 
 def test_two_units_with_one_client_id_slow_down_rather_than_evict_each_other_for_ever(broker: Broker) -> None:

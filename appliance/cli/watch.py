@@ -16,7 +16,7 @@ from rich.live import Live
 from appliance.cli.watch_board import Board
 from appliance.cli.watch_feed import Feed
 from appliance.cli.watch_view import screen
-from appliance.config import MqttSettings
+from appliance.config import MqttSettings, UnitSettings
 from appliance.errors import BrokerError, ConfigError
 from appliance.validation import one_line
 
@@ -73,7 +73,7 @@ def watch(
             sys.stdout.write(json.dumps(news) + "\n")
             sys.stdout.flush()
 
-    unit = f"acoustic/v1/{site}/{node}"
+    unit = f"acoustic/v1/{_level('site', site)}/{_level('node', node)}"
     topics = [f"{unit}/status", f"{unit}/events/+", f"{unit}/alerts", *([] if jsonl else [f"{unit}/tracks"])]
     feed = Feed(settings, topics, take, client_id=client_id)
     stop = threading.Event()
@@ -99,6 +99,19 @@ def _settings(broker: str, **given: Any) -> MqttSettings:
         return MqttSettings(host=host.strip("[]"), port=int(port), **given)
     except ValidationError as error:
         raise ConfigError(f"--broker {broker}: {one_line(error, MqttSettings)}") from None
+
+
+def _level(option: str, name: str) -> str:
+    """`name`, where a unit may be called so or it is `+`, any; what no unit is called would be waited for in vain."""
+    if name == "+":
+        return name
+    try:
+        UnitSettings(**{option: name})
+    except ValidationError:
+        raise ConfigError(
+            f"--{option} {name!r:.80}: no unit is called so; give [unit] {option} of its site file, or leave it out for all"
+        ) from None
+    return name
 
 
 def _follow(feed: Feed, stop: threading.Event) -> None:

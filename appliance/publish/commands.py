@@ -3,6 +3,7 @@
 Nothing that comes in is trusted. What cannot be answered is not carried out, only counted.
 """
 
+import dataclasses
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection
@@ -16,7 +17,7 @@ from appliance.publish.actions import Effects, Refusal, carry_out
 from appliance.publish.clip_parts import ReadClip, with_audio
 from appliance.publish.connector import Connector
 from appliance.publish.packets import MAX_RECEIVED_BYTES, Incoming, Outgoing
-from appliance.publish.requests import Request, read_request
+from appliance.publish.requests import Request, read_id, read_request
 from appliance.publish.topics import Topic, UnitTopics
 from appliance.types import Answer, Command, CommandError, CommandName, Job
 
@@ -30,6 +31,7 @@ _LOOK_S = 0.2
 _MAX_WAITING = 64
 _LOGGED_CHARACTERS = 1000
 _MAX_CORRELATION_BYTES = 1024
+_ID_USED = Refusal("malformed", "id: this id was used for another command; give each its own")
 
 
 class CommandLog(Protocol):
@@ -37,6 +39,9 @@ class CommandLog(Protocol):
 
     def carry_out(self, command: Command, answer: Callable[[Any], str | None]) -> int:
         """Do and log, in one transaction; None leaves the answer to the sensor. Returns the key in the log."""
+
+    def is_id_used(self, command: Command) -> bool:
+        """True where another command was logged under its id."""
 
     def jobs(self) -> list[Job]:
         """What the sensor has not answered yet."""
@@ -120,7 +125,20 @@ class Commands:
     ) -> None:
         name = _name(message)
         request = asked if isinstance(asked, Request) else None
-        command_id = request.id if request else None
+        command = Command(
+            name,
+            request.id if request else None,
+            request.by if request else None,
+            # As it was understood, so that a repeat may be spelt in another order.
+            request.model_dump_json(by_alias=True, exclude_unset=True)
+            if request
+            else message.payload.decode("utf-8", "replace")[:_LOGGED_CHARACTERS],
+            message.response_topic or "",
+            message.correlation,
+        )
+        if log.is_id_used(command):
+            asked, command = _ID_USED, dataclasses.replace(command, command_id=None)
+        command_id = request.id if request else read_id(message.payload)
         refused: list[CommandError] = []
         done: list[Request] = []
 
@@ -132,14 +150,6 @@ class Commands:
             done.extend([request] if request else [])
             return None if outcome is None else self._answer(name, command_id, outcome[0], result=outcome[1])
 
-        command = Command(
-            name,
-            command_id,
-            request.by if request else None,
-            message.payload.decode("utf-8", "replace")[:_LOGGED_CHARACTERS],
-            message.response_topic or "",
-            message.correlation,
-        )
         row = log.carry_out(command, answer)
         # Of a repeat the answer may be on its way; it has to go a second time.
         self._in_flight.pop(row, None)

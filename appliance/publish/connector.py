@@ -11,6 +11,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from paho.mqtt import MQTTException
@@ -43,6 +44,17 @@ _MAX_IN_FLIGHT = 20
 # A connection that lasts less than this counts as a failure: two units that evict each other must slow down.
 _STABLE_S = 10.0
 _MAX_RECEIVED = 64
+# Whoever asks chooses the topic of the answer, so the topics of which a refusal was told must not grow for ever.
+_MAX_TOLD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What the broker has not acknowledged yet."""
+
+    topic: str
+    at_s: float
+    must_arrive: bool
 
 
 class Connector:
@@ -75,7 +87,8 @@ class Connector:
         self._connected_s = 0.0
         self._refusal: str | None = None
         self._window = _MAX_IN_FLIGHT
-        self._sent_s: dict[int, float] = {}
+        self._sent: dict[int, _Sent] = {}
+        self._told_refused: set[str] = set()
         self._acknowledged: list[int] = []
         self._received: deque[Incoming] = deque()
         self.overflowed = 0
@@ -93,7 +106,7 @@ class Connector:
     @property
     def room(self) -> int:
         """How many messages may be published now, until the broker has acknowledged some."""
-        return self._window - len(self._sent_s) if self.connected else 0
+        return self._window - len(self._sent) if self.connected else 0
 
     @property
     def wait_s(self) -> float:
@@ -119,18 +132,20 @@ class Connector:
             raise self._lost(self._refusal)
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             raise self._lost("connection lost" if self.connected else self._no_answer())
-        if self._sent_s and time.monotonic() - min(self._sent_s.values()) > self._mqtt.keepalive_s:
+        if self._sent and time.monotonic() - min(sent.at_s for sent in self._sent.values()) > self._mqtt.keepalive_s:
             raise self._lost(f"nothing acknowledged for {self._mqtt.keepalive_s} s")
 
-    def publish(self, message: Outgoing) -> int:
+    def publish(self, message: Outgoing, *, must_arrive: bool = False) -> int:
         """Send, and return the number by which `acknowledged` will name the message on this connection.
 
-        Raises `BrokerError` where there is no connection.
+        Where the broker refuses what `must_arrive`, the connection is given up, and the caller sends it again on the
+        next; anything else that it refuses is told in the log and dropped. Raises `BrokerError` where there is no
+        connection.
         """
         if self._client is None or not self.connected:
             raise BrokerError(f"{self.broker}: not connected")
         number = self._send(self._client, message, qos=1)
-        self._sent_s[number] = time.monotonic()
+        self._sent[number] = _Sent(str(message.topic), time.monotonic(), must_arrive)
         return number
 
     def pass_on(self, message: Outgoing) -> bool:
@@ -150,8 +165,8 @@ class Connector:
         return taken
 
     def awaits(self, number: int) -> bool:
-        """True where the broker has not taken over what `publish` gave this number on this connection."""
-        return number in self._sent_s
+        """True where the broker has neither taken over nor refused what `publish` gave this number on this connection."""
+        return number in self._sent
 
     def received(self) -> list[Incoming]:
         """What was received since the last call; never more than a few dozen."""
@@ -160,11 +175,11 @@ class Connector:
         return received
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was published is acknowledged; False where it is not, in time."""
+        """Wait until all that was published is acknowledged or refused; False where it is not, in time."""
         deadline_s = time.monotonic() + timeout_s
-        while self._sent_s and self.connected and (left_s := deadline_s - time.monotonic()) > 0:
+        while self._sent and self.connected and (left_s := deadline_s - time.monotonic()) > 0:
             self.step(left_s)
-        return not self._sent_s
+        return not self._sent
 
     def close(self) -> None:
         """Say goodbye, so that the broker does not publish the last will."""
@@ -178,7 +193,7 @@ class Connector:
             network.close()
         self._client = None
         self._refusal = None
-        self._sent_s.clear()
+        self._sent.clear()
         self.connected = False
 
     def _send(self, client: Client, message: Outgoing, *, qos: int) -> int:
@@ -287,13 +302,21 @@ class Connector:
         self, client: Client, userdata: Any, mid: int, reason: ReasonCode, properties: Properties | None
     ) -> None:
         del client, userdata, properties
-        if reason.is_failure:
-            # Kept pending: the broker's access list can be mended, a message that is marked sent cannot.
-            self._refusal = refusal(reason)
-            return
         # What goes out at QoS 0 ends here too; nobody has acknowledged that.
-        if self._sent_s.pop(mid, None) is not None:
+        if (sent := self._sent.get(mid)) is None:
+            return
+        if not reason.is_failure:
             self._acknowledged.append(mid)
+            self._told_refused.discard(sent.topic)
+        elif sent.must_arrive:
+            # Kept pending: the broker's access list can be mended, a message that is marked sent cannot.
+            self._refusal = self._refusal or f"{sent.topic}: {refusal(reason)}"
+            return
+        elif sent.topic not in self._told_refused and len(self._told_refused) < _MAX_TOLD:
+            # Alerts matter more than whatever this is: the connection is kept.
+            _LOG.warning("MQTT broker %s: %s: %s", self.broker, sent.topic, refusal(reason))
+            self._told_refused.add(sent.topic)
+        del self._sent[mid]
 
     def _no_answer(self) -> str:
         # An older broker hangs up on a greeting of MQTT 5 that it cannot read, without saying why.

@@ -98,4 +98,4 @@ class Drain:
                 self._outbox.settle([message.outbox_id], "expired")
                 return
             outgoing = Outgoing(self._topics.alerts, message.payload, properties, expiry_s=left_s)
-        self._in_flight[self._connector.publish(outgoing)] = message.outbox_id
+        self._in_flight[self._connector.publish(outgoing, must_arrive=True)] = message.outbox_id

@@ -10,6 +10,7 @@ from appliance.types import CommandName
 _EventId = Annotated[str, Field(pattern=r"^[0-9A-HJKMNP-TV-Z]{26}$")]
 _ClassLabel = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]{1,64}$")]
 _BearingDeg = Annotated[float, Field(ge=0.0, le=360.0)]
+_CommandId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
 
 class Request(BaseModel):
@@ -19,7 +20,7 @@ class Request(BaseModel):
 
     schema_name: Literal["acoustic.command.v1"] = Field(alias="schema")
     """The contract."""
-    id: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
+    id: _CommandId
     """The asker's own id, by which a repeat is known."""
     by: str = Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")
     """Who asks."""
@@ -111,3 +112,19 @@ def read_request(name: CommandName, payload: bytes) -> Request:
         fault = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part)[:40] for part in fault["loc"]) or "message"
         raise WireError(f"{where}: {fault['msg']}"[:300]) from None
+
+
+class _Identified(BaseModel):
+    """The one key of a message that an answer to it needs."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: _CommandId
+
+
+def read_id(payload: bytes) -> str | None:
+    """The asker's id in a payload that may be no command otherwise; None where it cannot be read."""
+    try:
+        return _Identified.model_validate_json(payload).id
+    except ValidationError:
+        return None

@@ -131,6 +131,16 @@ class CommandLog:
             self._db.execute("DELETE FROM commands WHERE id <= (SELECT max(id) FROM commands) - ?", [_KEPT_COMMANDS])
         return row
 
+    def is_id_used(self, command: Command) -> bool:
+        """True where another command was logged under its id: other words, or another asker's."""
+        with translated(self.path):
+            return bool(
+                self._db.execute(
+                    "SELECT 1 FROM commands WHERE command_id = ? AND (name, request) != (?, ?)",
+                    [command.command_id, command.name, command.request],
+                ).fetchone()
+            )
+
     def jobs(self) -> list[Job]:
         """What the sensor has not answered yet, oldest first."""
         now = self._clock()
