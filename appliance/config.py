@@ -121,6 +121,14 @@ class TrackingSettings(Table):
     process_noise_deg_s: float = Field(default=8.0, gt=0.0)
     """How fast directions of sources are expected to move, degrees per second (1 sigma)."""
 
+    @model_validator(mode="after")
+    def _can_confirm(self) -> "TrackingSettings":
+        if self.confirm_hits > self.confirm_window_frames:
+            raise ValueError(
+                f"confirm_hits must not be above confirm_window_frames, and they are {self.confirm_hits} and {self.confirm_window_frames}: no track would ever be confirmed; lower the one or raise the other"
+            )
+        return self
+
 
 class ClassPolicy(Table):
     """[policy.<class>]: when a track of a class becomes an event."""

@@ -123,6 +123,14 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[policy.drone]\nthreshold = 0.2", "release must not be above threshold"),
         ("[policy.drone]\nconfirm_frames = 11", "confirm_frames must not be above window_frames"),
         ("[tracking]\nconfirm_hits = 0", "[tracking] confirm_hits: input should be greater than or equal to 1"),
+        (
+            "[tracking]\nconfirm_hits = 6",
+            "[tracking]: confirm_hits must not be above confirm_window_frames, and they are 6 and 5: no track",
+        ),
+        (
+            "[tracking]\nconfirm_window_frames = 1",
+            "they are 2 and 1: no track would ever be confirmed; lower the one or",
+        ),
         ("schema = 2", "schema: input should be 1 (got 2)"),
         ("[mqtt\nhost = 'x'", "not a readable TOML file"),
     ],
