@@ -131,7 +131,10 @@ class TrackingSettings(Table):
 
 
 class ClassPolicy(Table):
-    """[policy.<class>]: when a track of a class becomes an event."""
+    """[policy.<class>]: when a track of a class becomes an event.
+
+    What contradicts another key is found by `events.policies_for`: what the file leaves out is the class's own.
+    """
 
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Class probability of the track from which a frame counts towards confirmation."""
@@ -149,14 +152,6 @@ class ClassPolicy(Table):
     """Shortest time between two updates of one event."""
     severity: Severity = "detection"
     """alert: an operator must act; detection: logged and published."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "ClassPolicy":
-        if self.release > self.threshold:
-            raise ValueError("release must not be above threshold")
-        if self.confirm_frames > self.window_frames:
-            raise ValueError("confirm_frames must not be above window_frames")
-        return self
 
 
 class StoreSettings(Table):

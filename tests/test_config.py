@@ -120,8 +120,6 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
             "[capture]\nsample_rate_hz = 22050",
             "[capture] sample_rate_hz: input should be 16000, 44100 or 48000 (got 22050)",
         ),
-        ("[policy.drone]\nthreshold = 0.2", "release must not be above threshold"),
-        ("[policy.drone]\nconfirm_frames = 11", "confirm_frames must not be above window_frames"),
         ("[tracking]\nconfirm_hits = 0", "[tracking] confirm_hits: input should be greater than or equal to 1"),
         (
             "[tracking]\nconfirm_hits = 6",
