@@ -4,11 +4,12 @@ Every key, its unit and its default stand in `firmware_configs/README.md`. An un
 file, the key and the likely key. Secrets never stand here: a key names the *file* that holds one.
 """
 
+import re
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance.errors import ConfigError
 from appliance.types import CommandName, Severity
@@ -19,8 +20,18 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-# A topic level: nothing that MQTT gives a meaning ("/", "+", "#"), nothing that needs quoting in a shell.
-_TOPIC_LEVEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+def _topic_level(name: str) -> str:
+    """Nothing that MQTT gives a meaning ("/", "+", "#"), nothing that needs quoting in a shell."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        raise ValueError(
+            "may hold up to 64 letters, digits, _, . and -, without accents, and begins with a letter or digit"
+        )
+    return name
+
+
+TopicLevel = Annotated[str, AfterValidator(_topic_level)]
+"""A level of an MQTT topic."""
 
 
 class Table(BaseModel):
@@ -32,9 +43,9 @@ class Table(BaseModel):
 class UnitSettings(Table):
     """[unit]: who this unit is."""
 
-    site: str = Field(default="site", pattern=_TOPIC_LEVEL)
+    site: TopicLevel = "site"
     """Site name; a level of every MQTT topic."""
-    node: str = Field(default="node", pattern=_TOPIC_LEVEL)
+    node: TopicLevel = "node"
     """Unit name, unique within the site; a level of every MQTT topic."""
     texts: str = "en"
     """Sentences for people: name of a shipped language or path of a file of texts."""
@@ -68,18 +79,12 @@ class CaptureSettings(Table):
     """ALSA card id (as in `arecord -L`, e.g. "ArrayUAC10") or PCM name (e.g. "hw:CARD=ArrayUAC10"); never an index. Empty: the array file's card id."""
     channels: int | None = Field(default=None, ge=1, le=64)
     """Channels to open; empty: the array file's, else the highest channel in use + 1."""
-    sample_rate_hz: int | None = Field(default=None)
+    sample_rate_hz: Literal[16000, 44100, 48000] | None = None
     """16000, 44100 or 48000; empty: the array file's, else 16000. Other rates than 16 kHz are resampled (soxr)."""
     sample_format: Literal["S16_LE", "S24_LE", "S24_3LE", "S32_LE"] | None = None
     """Sample format of the device; empty: the array file's, else S16_LE."""
     queue_seconds: float = Field(default=5.0, gt=0.0, le=60.0)
     """Audio held between the callback and the pipeline; beyond it samples are dropped and counted."""
-
-    @model_validator(mode="after")
-    def _rate_is_supported(self) -> "CaptureSettings":
-        if self.sample_rate_hz not in (None, 16000, 44100, 48000):
-            raise ValueError("sample_rate_hz must be 16000, 44100 or 48000")
-        return self
 
 
 class ModelSettings(Table):
@@ -116,9 +121,20 @@ class TrackingSettings(Table):
     process_noise_deg_s: float = Field(default=8.0, gt=0.0)
     """How fast directions of sources are expected to move, degrees per second (1 sigma)."""
 
+    @model_validator(mode="after")
+    def _can_confirm(self) -> "TrackingSettings":
+        if self.confirm_hits > self.confirm_window_frames:
+            raise ValueError(
+                f"confirm_hits must not be above confirm_window_frames, and they are {self.confirm_hits} and {self.confirm_window_frames}: no track would ever be confirmed; lower the one or raise the other"
+            )
+        return self
+
 
 class ClassPolicy(Table):
-    """[policy.<class>]: when a track of a class becomes an event."""
+    """[policy.<class>]: when a track of a class becomes an event.
+
+    What contradicts another key is found by `events.policies_for`: what the file leaves out is the class's own.
+    """
 
     threshold: float = Field(default=0.5, gt=0.0, lt=1.0)
     """Class probability of the track from which a frame counts towards confirmation."""
@@ -136,14 +152,6 @@ class ClassPolicy(Table):
     """Shortest time between two updates of one event."""
     severity: Severity = "detection"
     """alert: an operator must act; detection: logged and published."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "ClassPolicy":
-        if self.release > self.threshold:
-            raise ValueError("release must not be above threshold")
-        if self.confirm_frames > self.window_frames:
-            raise ValueError("confirm_frames must not be above window_frames")
-        return self
 
 
 class StoreSettings(Table):
@@ -280,7 +288,7 @@ class HomeAssistantSettings(Table):
 
     enabled: bool = False
     """Publish the retained messages from which Home Assistant makes this unit's entities."""
-    prefix: str = Field(default="homeassistant", pattern=_TOPIC_LEVEL)
+    prefix: TopicLevel = "homeassistant"
     """Discovery prefix, as Home Assistant's MQTT integration is set to."""
 
 
@@ -321,7 +329,8 @@ def load_site(path: Path) -> SiteSettings:
     Raises `ConfigError` that names file, key and remedy; the process then ends with status 78.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows begin a file with a byte order mark.
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such site file; copy firmware_configs/sites/example.toml there") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

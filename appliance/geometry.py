@@ -116,7 +116,8 @@ def load_array(name_or_path: str | Path) -> ArrayGeometry:
     if path.suffix != ".toml":
         path = ARRAYS_DIR / f"{name_or_path}.toml"
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows begin a file with a byte order mark.
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         known = ", ".join(shipped_arrays()) or "none"
         raise ConfigError(f"{path}: no such array file; give a path to a .toml file or one of: {known}") from None

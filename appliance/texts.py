@@ -79,7 +79,8 @@ def load_texts(name_or_path: str) -> Texts:
     if path.suffix != ".toml":
         path = TEXTS_DIR / f"{name_or_path}.toml"
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows begin a file with a byte order mark.
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         known = ", ".join(sorted(path.stem for path in TEXTS_DIR.glob("*.toml")))
         raise ConfigError(f"{path}: no such file of texts; give a path to a .toml file or one of: {known}") from None

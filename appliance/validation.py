@@ -1,6 +1,7 @@
 """Turn a pydantic validation error into the one line a technician can act on."""
 
 import difflib
+import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -21,7 +22,17 @@ def one_line(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where}: unknown key{hint}"
     if fault["type"] == "missing":
         return f"{where}: missing; add it"
-    return f"{where}: {fault['msg'][0].lower()}{fault['msg'][1:]} (got {fault['input']!r:.60})"
+    if fault["type"] in ("model_type", "dict_type"):
+        table = ".".join(part for part in path if not part.isdigit())
+        return f"{where}: must be a table; write {f'[[{table}]]' if key.isdigit() else f'[{table}]'}"
+    if fault["type"] in ("tuple_type", "list_type"):
+        example = f", such as {json.dumps([fault['input']])}" if isinstance(fault["input"], str) else ""
+        return f"{where}: must be a list{example} (got {fault['input']!r:.60})"
+    # Our own validators name the keys of a table and the remedy themselves.
+    what = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error" and isinstance(fault["input"], dict):
+        return f"[{'.'.join(path)}]: {what}" if path else what
+    return f"{where}: {what[0].lower()}{what[1:]} (got {fault['input']!r:.60})"
 
 
 def _known_keys(model: type[BaseModel], tables: list[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The checks of `appliance-verify` that need the site file: array, card, model, event log, broker.
+"""The checks of `appliance-verify` that need the site file: array, card, model, policy, event log, broker.
 
 Prints one line per check and ends with status 1 where one failed. It changes nothing.
 """
@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from appliance.config import SiteSettings, load_site
 from appliance.errors import ApplianceError, BrokerError, ConfigError, DeviceError, StoreError
+from appliance.events import policies_for
 from appliance.geometry import load_array
 from appliance.model.meta import find_model, load_meta
 from appliance.publish.credentials import read_password, tls_context
@@ -60,6 +61,13 @@ def model(site: SiteSettings) -> str:
     return f"{path.stem}, {meta.precision}, {len(meta.classes)} classes"
 
 
+def policy(site: SiteSettings) -> str:
+    """Classes whose policy the site file changes, once each is found to fit the model and itself."""
+    meta = load_meta(find_model(site.model.file))
+    policies_for(meta.classes, meta.thresholds, site.policy)
+    return ", ".join(site.policy) or "as shipped"
+
+
 def broker(site: SiteSettings) -> str:
     """The broker's address, once it has accepted this unit's name and password."""
     settings = site.mqtt
@@ -102,7 +110,7 @@ def broker(site: SiteSettings) -> str:
     return address
 
 
-CHECKS: tuple[Callable[[SiteSettings], str], ...] = (array, card, model, event_log, broker)
+CHECKS: tuple[Callable[[SiteSettings], str], ...] = (array, card, model, policy, event_log, broker)
 
 
 def main(site_file: Path) -> int:

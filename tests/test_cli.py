@@ -243,6 +243,14 @@ def test_an_unknown_class_names_file_and_likely_class(replay_args: list[object],
     assert 'did you mean "drone"?' in line
 
 
+def test_a_policy_that_contradicts_what_is_shipped_names_the_file(replay_args: list[object], tmp_path: Path) -> None:
+    site = tmp_path / "north.toml"
+    site.write_text(f'[policy.drone]\nconfirm_frames = 16\n[store]\npath = "{tmp_path}/events.db"\n')
+    line = f"{site}: [policy.drone]: confirm_frames must not be above window_frames, and they are 16 and 15"
+    assert line in refusal(78, *replay_args, "--site", site)
+    assert line in refusal(78, "run", "--site", site)
+
+
 @pytest.mark.parametrize("command", ["replay", "listen"])
 def test_a_missing_model(command: str, recording: Path) -> None:
     assert "no such model" in refusal(78, command, recording, "--array", ARRAY, "--model", "nothing")

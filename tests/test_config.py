@@ -13,6 +13,7 @@ from appliance.config import ClassPolicy, SiteSettings, load_site
 from appliance.errors import ConfigError
 from appliance.firmware import FIRMWARE_DIR
 from appliance.geometry import load_array
+from appliance.texts import TEXTS_DIR, load_texts
 
 EXAMPLE = FIRMWARE_DIR / "sites" / "example.toml"
 README = FIRMWARE_DIR / "README.md"
@@ -103,13 +104,31 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[mqtt]\nport = 70000", "[mqtt] port: input should be less than or equal to 65535 (got 70000)"),
         ("[mount]\nheading_true_deg = 360", "[mount] heading_true_deg: input should be less than 360"),
         ("[mount]\nheading_true_deg = nan", "[mount] heading_true_deg"),
-        ("[unit]\nsite = 'a/b'", "[unit] site: string should match pattern"),
-        ("[unit]\nnode = '#'", "[unit] node: string should match pattern"),
+        ("[unit]\nsite = 'a/b'", "[unit] site: may hold up to 64 letters, digits, _, . and -"),
+        ("[unit]\nsite = 'a b'", "begins with a letter or digit (got 'a b')"),
+        ("[unit]\nsite = 'Hügel'", "without accents"),
+        ("[unit]\nnode = '#'", "[unit] node: may hold"),
+        ("[home_assistant]\nprefix = 'a/b'", "[home_assistant] prefix: may hold"),
+        ("unit = 'x'", "unit: must be a table; write [unit]"),
+        ("[policy]\ndrone = 0.5", "[policy] drone: must be a table; write [policy.drone]"),
+        ("[clips]\nseverities = 'alert'", """[clips] severities: must be a list, such as ["alert"] (got 'alert')"""),
+        ("[commands]\nallow = 3", "[commands] allow: must be a list (got 3)"),
+        ("[commands]\nthreshold_min = 0.95", "[commands]: threshold_min must not be above threshold_max"),
+        ("[mqtt]\nprotocol = '3.1.1'\n[commands]\nallow = ['mute']", "toml: [commands] allow: needs [mqtt] protocol"),
         ("[capture]\nbackend = 'alsa'", "[capture] backend: input should be 'sounddevice' or 'pyaudio'"),
-        ("[capture]\nsample_rate_hz = 22050", "must be 16000, 44100 or 48000"),
-        ("[policy.drone]\nthreshold = 0.2", "release must not be above threshold"),
-        ("[policy.drone]\nconfirm_frames = 11", "confirm_frames must not be above window_frames"),
+        (
+            "[capture]\nsample_rate_hz = 22050",
+            "[capture] sample_rate_hz: input should be 16000, 44100 or 48000 (got 22050)",
+        ),
         ("[tracking]\nconfirm_hits = 0", "[tracking] confirm_hits: input should be greater than or equal to 1"),
+        (
+            "[tracking]\nconfirm_hits = 6",
+            "[tracking]: confirm_hits must not be above confirm_window_frames, and they are 6 and 5: no track",
+        ),
+        (
+            "[tracking]\nconfirm_window_frames = 1",
+            "they are 2 and 1: no track would ever be confirmed; lower the one or",
+        ),
         ("schema = 2", "schema: input should be 1 (got 2)"),
         ("[mqtt\nhost = 'x'", "not a readable TOML file"),
     ],
@@ -123,6 +142,17 @@ def test_a_fault_names_file_key_and_remedy_in_one_line(tmp_path: Path, text: str
     assert says in message
     assert "\n" not in message
     assert caught.value.exit_status == 78
+
+
+def test_a_file_that_an_editor_on_windows_saved_is_read(tmp_path: Path) -> None:
+    """It begins with a byte order mark, which no editor shows."""
+    assert load_site(written(tmp_path, "\ufeff[unit]\r\nnode = 'gate'\r\n")).unit.node == "gate"
+    for shipped, load in (
+        (FIRMWARE_DIR / "arrays/tetrahedron_4cm2.toml", load_array),
+        (TEXTS_DIR / "en.toml", load_texts),
+    ):
+        marked = written(tmp_path, "\ufeff" + shipped.read_text(encoding="utf-8"))
+        load(str(marked))
 
 
 def test_a_missing_site_file_says_what_to_copy(tmp_path: Path) -> None:

@@ -355,6 +355,7 @@ def test_verify_tells_what_is_well_and_what_to_do_about_the_rest(
     assert found["site"] == f"ok north/gate in {site}"
     assert found["array"] == "ok respeaker_usb_4mic, 4 microphones"
     assert found["model"].startswith("ok deepasa-edge-small-int8, ")
+    assert found["policy"] == "ok as shipped"
     assert found["event log"] == f"ok {tmp_path}/events.db"
     assert found["broker"] == f"ok 127.0.0.1:{closed_broker.port}"
     assert found["card"].startswith("FAIL NoSuchCard is not plugged in")
@@ -371,6 +372,12 @@ def test_verify_says_that_no_broker_answers(tree: Tree, tmp_path: Path) -> None:
         site = tmp_path / "site.toml"
         site.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {unused.getsockname()[1]}\n', encoding="utf-8")
         assert "check [mqtt] host, port, tls and the network" in verify(tree, site)["broker"]
+
+
+def test_verify_finds_a_policy_that_the_sensor_would_refuse(tree: Tree, tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text("[mqtt]\nport = 1\n[policy.gunshot]\nconfirm_frames = 9\n", encoding="utf-8")
+    assert verify(tree, site)["policy"].startswith("FAIL [policy.gunshot]: confirm_frames must not be above")
 
 
 def test_verify_passes_on_the_one_line_about_a_broken_site_file(tree: Tree, tmp_path: Path) -> None:

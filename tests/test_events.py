@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
-from appliance.config import ClassPolicy, MountSettings, UnitSettings
+from appliance.config import ClassPolicy, MountSettings, UnitSettings, load_site
 from appliance.errors import ConfigError
 from appliance.events import DEFAULT_POLICIES, EventPolicy, policies_for, random_ulids, seeded_ulids
 from appliance.types import Direction, Event, Track, TrackStatus
@@ -318,10 +319,46 @@ def test_an_unknown_class_names_the_likely_one() -> None:
         policies_for(CLASSES, {}, {"dron": ClassPolicy()})
 
 
-def test_a_key_that_contradicts_the_class_default_is_refused() -> None:
-    """confirm_frames fits `ClassPolicy`'s own window of 10, not the gunshot's of 5."""
-    with pytest.raises(ConfigError, match=r"\[policy.gunshot\]: confirm_frames must not be above window_frames"):
-        policies_for(CLASSES, {}, {"gunshot": ClassPolicy(confirm_frames=9)})
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("drone", "confirm_frames", 12), ("drone", "release", 0.55), ("gunshot", "window_frames", 4)],
+)
+def test_a_key_is_judged_beside_the_class_s_own_others(tmp_path: Path, name: str, key: str, value: float) -> None:
+    """None of them fits the defaults of a class that nothing is shipped for."""
+    site = tmp_path / "site.toml"
+    site.write_text(f"[policy.{name}]\n{key} = {value}\n", encoding="utf-8")
+    changed = policies_for(("drone", "gunshot"), {"drone": 0.61}, load_site(site).policy)
+    before = policies_for(("drone", "gunshot"), {"drone": 0.61}, {})
+    assert changed == before | {name: before[name].model_copy(update={key: value})}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        (
+            "gunshot",
+            {"confirm_frames": 9},
+            "confirm_frames must not be above window_frames, and they are 9 and 5 (the class's own); lower confirm_frames or",
+        ),
+        (
+            "drone",
+            {"threshold": 0.2},
+            "release must not be above threshold, and they are 0.3 (the class's own) and 0.2; lower release or",
+        ),
+        ("drone", {"threshold": 0.5, "release": 0.6}, "they are 0.6 and 0.5; lower release or raise threshold"),
+    ],
+)
+def test_a_key_that_contradicts_another_is_refused(name: str, change: dict[str, float], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        policies_for(CLASSES, {}, {name: ClassPolicy.model_validate(change)})
+    assert str(caught.value).startswith(f"[policy.{name}]: ")
+    assert says in str(caught.value)
+
+
+def test_what_is_shipped_contradicts_nothing() -> None:
+    for policy in DEFAULT_POLICIES.values():
+        assert policy.release <= policy.threshold
+        assert policy.confirm_frames <= policy.window_frames
 
 
 frames = st.lists(

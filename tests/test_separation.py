@@ -471,15 +471,41 @@ def test_the_command_writes_foa_and_binaural(
     [
         (["--gain", "1"], "--gain 1: not to be understood; write it as --gain 3=-6"),
         (["--move", "1=here"], "--move 1=here: not to be understood"),
+        (["--gain", "1=9999"], "--gain 1=9999: beyond what is sensible; give -60 to 60 dB, or --mute 1"),
         (["--mute", "drone"], "'drone': no object; give its track_id"),
         (["--mute", "99"], "no object 99 there; it has: 1"),
         (["--dry", "drone"], "'drone': no object; give its track_id"),
         (["--dry", "1"], "does not tell reverberation apart; write the stems with one that does"),
     ],
 )
-def test_an_edit_that_cannot_be_is_refused(stems: Path, tmp_path: Path, options: list[str], said: str) -> None:
-    done = scene_remix(stems, tmp_path / "out.wav", *options)
+def test_an_edit_that_cannot_be_is_refused_and_costs_no_file(
+    stems: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    out = tmp_path / "keep.wav"
+    out.write_bytes(b"of an earlier day")
+    done = scene_remix(stems, out, *options)
     assert said in str(done.exception)  # type: ignore[attr-defined]
+    assert out.read_bytes() == b"of an earlier day"
+    assert [*tmp_path.iterdir()] == [out]
+
+
+def test_what_is_put_together_is_never_written_over(stems_apart: Path, tmp_path: Path) -> None:
+    """By whatever path it is called."""
+    stem = read_manifest(stems_apart).objects[0]
+    link = tmp_path / "link.wav"
+    link.symlink_to(stems_apart / stem.mono)
+    before = {path: path.read_bytes() for path in stems_apart.iterdir()}
+    parts = [stems_apart / str(name) for name in (stem.foa, stem.foa_reverb, "residual.foa.wav", "stems.json")]
+    for out in (*parts, stems_apart / ".." / stems_apart.name / stem.mono, link):
+        done = scene_remix(stems_apart, out, "--mute", stem.track_id)
+        assert f"{out}: belongs to the stems" in str(done.exception)  # type: ignore[attr-defined]
+    assert {path: path.read_bytes() for path in stems_apart.iterdir()} == before
+
+
+def test_a_place_that_cannot_be_written_is_named(stems: Path, tmp_path: Path) -> None:
+    for out, said in (("no/out.wav", "cannot be written"), (".", "is there and no file")):
+        done = scene_remix(stems, tmp_path / out)
+        assert f"{tmp_path / out}: {said}" in str(done.exception)  # type: ignore[attr-defined]
 
 
 def test_stems_of_a_model_without_masks_are_refused_before_anything_is_heard(

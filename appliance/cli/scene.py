@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +12,13 @@ import typer
 
 from appliance.errors import ConfigError
 from appliance.separation.binaural import BinauralDecoder
-from appliance.separation.manifest import read_manifest
+from appliance.separation.manifest import MANIFEST_NAME, StemsManifest, read_manifest
 from appliance.separation.remix import Edit, remix
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 _RESIDUAL = "residual"
+_MOST_GAIN_DB = 60.0
 
 
 @app.callback()
@@ -49,20 +51,47 @@ def remix_stems(
     """Put stems together again. An object's ID is its number in stems.json; without options it is what the array heard."""
     edits, residual_gain = _edits(gain or [], mute or [], move or [], dry or [])
     manifest, decoder, peak = read_manifest(folder), BinauralDecoder() if binaural else None, 0.0
-    with contextlib.ExitStack() as stack:
-        try:
-            channels = 2 if binaural else 4
-            file = soundfile.SoundFile(out, "w", manifest.sample_rate_hz, channels, "FLOAT", format="WAV")
-            stack.enter_context(file)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise ConfigError(f"{out}: cannot be written ({error}); give another path") from None
-        for foa in remix(folder, edits, residual_gain):
-            samples = decoder.push(foa) if decoder else foa
-            peak = max(peak, float(np.abs(samples).max()))
-            file.write(samples.T)
+    try:
+        with (
+            _written_aside(_target(out, folder, manifest)) as begun,
+            soundfile.SoundFile(
+                begun, "w", manifest.sample_rate_hz, 2 if binaural else 4, "FLOAT", format="WAV"
+            ) as file,
+        ):
+            for foa in remix(folder, edits, residual_gain):
+                samples = decoder.push(foa) if decoder else foa
+                peak = max(peak, float(np.abs(samples).max()))
+                file.write(samples.T)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise ConfigError(f"{out}: cannot be written ({error}); give another path") from None
     level = f"peak {20.0 * np.log10(peak):.1f} dBFS" if peak > 0.0 else "silent"
     kind = "binaural" if binaural else "FOA"
     typer.echo(f"{out}: {manifest.samples / manifest.sample_rate_hz:.1f} s of {kind}, {level}", err=True)
+
+
+def _target(out: Path, folder: Path, manifest: StemsManifest) -> Path:
+    """The file that `out` leads to. Raises `ConfigError` where that is a file of the stems themselves, or no file."""
+    names = [MANIFEST_NAME, manifest.residual]
+    for stem in manifest.objects:
+        names += [stem.mono, stem.foa, *([stem.foa_reverb] if stem.foa_reverb else [])]
+    target = out.resolve()
+    if target in [(folder / name).resolve() for name in names]:
+        raise ConfigError(f"{out}: belongs to the stems that are to be put together; give another path")
+    if target.exists() and not target.is_file():
+        raise ConfigError(f"{out}: is there and no file; give another path")
+    return target
+
+
+@contextlib.contextmanager
+def _written_aside(target: Path) -> Iterator[Path]:
+    """A new file that becomes `target` once it is whole: what cannot be put together must not cost the file that is there."""
+    begun = target.with_name(target.name + ".new")
+    try:
+        yield begun
+        begun.replace(target)
+    finally:
+        with contextlib.suppress(OSError):
+            begun.unlink()
 
 
 def _edits(gain: list[str], mute: list[str], move: list[str], dry: list[str]) -> tuple[dict[int, Edit], float]:
@@ -70,6 +99,10 @@ def _edits(gain: list[str], mute: list[str], move: list[str], dry: list[str]) ->
     factors: dict[str, float] = {}
     for option in gain:
         name, (level_db,) = _split("--gain", option, 1)
+        if abs(level_db) > _MOST_GAIN_DB:
+            raise ConfigError(
+                f"--gain {option}: beyond what is sensible; give -{_MOST_GAIN_DB:g} to {_MOST_GAIN_DB:g} dB, or --mute {name}"
+            )
         factors[name] = 10.0 ** (level_db / 20.0)
     factors |= dict.fromkeys(mute, 0.0)
     residual_gain = factors.pop(_RESIDUAL, 1.0)

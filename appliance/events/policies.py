@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Mapping, Sequence
 
-from pydantic import ValidationError
-
 from appliance.config import ClassPolicy
 from appliance.errors import ConfigError
 from appliance.types import ANOMALY
@@ -23,6 +21,7 @@ _SUSTAINED = ClassPolicy(
 )
 _RELEASE_SHARE = 0.75
 """Hysteresis: an event is released below this share of a threshold that is low."""
+_NEVER_ABOVE = (("release", "threshold"), ("confirm_frames", "window_frames"))
 _ALERT: dict[str, object] = {"severity": "alert"}
 
 DEFAULT_POLICIES: Mapping[str, ClassPolicy] = {
@@ -77,9 +76,16 @@ def _changed(name: str, threshold: float | None, change: ClassPolicy | None) -> 
         default = at_threshold(default, threshold)
     if change is None:
         return default
-    keys = {key: getattr(change, key) for key in change.model_fields_set}
-    try:
-        return ClassPolicy.model_validate(default.model_dump() | keys)
-    except ValidationError as error:
-        why = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"[policy.{name}]: {why} (what is not set there keeps {default!r}); set both") from None
+    policy = default.model_copy(update={key: getattr(change, key) for key in change.model_fields_set})
+    for lower, upper in _NEVER_ABOVE:
+        if getattr(policy, lower) > getattr(policy, upper):
+            values = " and ".join(_with_origin(policy, change, key) for key in (lower, upper))
+            raise ConfigError(
+                f"[policy.{name}]: {lower} must not be above {upper}, and they are {values}; lower {lower} or raise {upper}"
+            )
+    return policy
+
+
+def _with_origin(policy: ClassPolicy, change: ClassPolicy, key: str) -> str:
+    """A value, and where it comes from unless the site file says it."""
+    return f"{getattr(policy, key):g}" + ("" if key in change.model_fields_set else " (the class's own)")
