@@ -105,6 +105,10 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[mount]\nheading_true_deg = nan", "[mount] heading_true_deg"),
         ("[unit]\nsite = 'a/b'", "[unit] site: string should match pattern"),
         ("[unit]\nnode = '#'", "[unit] node: string should match pattern"),
+        (
+            "[store]\npath = ''",
+            "names no file; give one, such as /var/lib/appliance/events.db (got '')",
+        ),
         ("[capture]\nbackend = 'alsa'", "[capture] backend: input should be 'sounddevice' or 'pyaudio'"),
         ("[capture]\nsample_rate_hz = 22050", "must be 16000, 44100 or 48000"),
         ("[policy.drone]\nthreshold = 0.2", "release must not be above threshold"),
