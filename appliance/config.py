@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from appliance.errors import ConfigError
 from appliance.types import CommandName, Severity
@@ -161,6 +161,13 @@ class StoreSettings(Table):
     """SQLite file where the sensor and the publisher meet."""
     hash_chain: bool = False
     """Bind every new row to all before it, so that `appliance events verify` names the first that was altered; once begun in a file it goes on."""
+
+    @field_validator("path")
+    @classmethod
+    def _names_a_file(cls, path: Path) -> Path:
+        if not path.name:
+            raise ValueError("names no file; give one, such as /var/lib/appliance/events.db")
+        return path
 
 
 class ClipSettings(Table):

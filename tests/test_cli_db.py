@@ -2,8 +2,10 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -215,3 +217,15 @@ def test_mistakes_are_one_line_with_the_remedy(
     assert (done.returncode, done.stdout) == (status, "")
     assert done.stderr.count("\n") == 1
     assert complaint in done.stderr
+
+
+def test_another_programs_database_is_no_log_to_check_or_repair(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE x (a)")
+    before = path.read_bytes()
+    checked, repaired = run("db", "check", "--db", path), run("db", "repair", "--db", path)
+    assert (checked.returncode, repaired.returncode) == (74, 74)
+    for said in (checked.stdout, repaired.stderr):
+        assert f"{path}: not an event log but another program's SQLite file (it holds the table 'x'); give" in said
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("other.db", before)]

@@ -52,11 +52,18 @@ def test_jsonl_is_one_message_of_the_contract_per_line(event_log: EventLog, logg
         (["--limit", "2"], [1, 2]),
         (["--since", "1h"], [1, 2]),
         (["--until", "60m"], [0]),
+        (["--since", "99999999999d"], [0, 1, 2]),
+        (["--since", "0001-01-01T00:00:00Z"], [0, 1, 2]),
+        (["--since", "9999-12-31T23:59:59Z"], []),
+        (["--until", "9999-12-31T23:59:59Z"], [0, 1, 2]),
+        (["--limit", "99999999999999999999"], [0, 1, 2]),
         (["--since", "2026-01-01T00:00:00Z", "--class", "drone", "--state", "new"], [1]),
     ],
 )
 def test_filters(event_log: EventLog, logged: list[Event], arguments: list[str], chosen: list[int]) -> None:
-    found = run("--db", event_log.path, "--format", "jsonl", *arguments).stdout.splitlines()
+    result = run("--db", event_log.path, "--format", "jsonl", *arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    found = result.stdout.splitlines()
     assert [wire.event_from_json(line) for line in found] == [logged[index] for index in chosen]
 
 
@@ -102,6 +109,11 @@ def test_site_file_names_the_log(tmp_path: Path, event_log: EventLog, logged: li
             ["--since", "yesterday"],
             78,
             "appliance: --since 'yesterday': not a time; give 2026-09-21T14:00:00Z (UTC), or 30s, 15m, 2h or 7d\n",
+        ),
+        (
+            ["--since", "9" * 5000 + "d"],
+            78,
+            f"appliance: --since '{'9' * 79}: not a time; give 2026-09-21T14:00:00Z (UTC), or 30s, 15m, 2h or 7d\n",
         ),
     ],
 )

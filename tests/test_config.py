@@ -115,6 +115,10 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[commands]\nallow = 3", "[commands] allow: must be a list (got 3)"),
         ("[commands]\nthreshold_min = 0.95", "[commands]: threshold_min must not be above threshold_max"),
         ("[mqtt]\nprotocol = '3.1.1'\n[commands]\nallow = ['mute']", "toml: [commands] allow: needs [mqtt] protocol"),
+        (
+            "[store]\npath = ''",
+            "names no file; give one, such as /var/lib/appliance/events.db (got '')",
+        ),
         ("[capture]\nbackend = 'alsa'", "[capture] backend: input should be 'sounddevice' or 'pyaudio'"),
         (
             "[capture]\nsample_rate_hz = 22050",

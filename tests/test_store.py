@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeEvent
-from sqlite_utils import Database
+from sqlite_utils import Database, Migrations
 from ulid import ULID
 
 from appliance.errors import StoreError
@@ -277,13 +277,31 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path, read_onl
     assert path.read_bytes() == before
 
 
-def test_another_sqlite_file_is_not_read_as_a_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("read_only", "replace_corrupt"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("migrated", [False, True])
+def test_another_programs_sqlite_file_is_refused_and_left_as_it_was(
+    tmp_path: Path, read_only: bool, replace_corrupt: bool, migrated: bool
+) -> None:
     path = tmp_path / "other.db"
-    other = Database(path, execute_plugins=False)
-    other.table("notes").insert({"text": "hello"})
-    other.close()
-    with pytest.raises(StoreError, match="not an event log"):
-        EventLog(path, read_only=True)
+    with closing(Database(path, execute_plugins=False)) as other:
+        if migrated:
+            theirs = Migrations("somebody.else")
+            theirs(name="m001")(lambda db: db.table("notes").create({"text": str}))
+            theirs.apply(other)
+        other.table("notes").insert({"text": "hello"})
+    before = path.read_bytes()
+    with pytest.raises(
+        StoreError, match=r"other\.db: not an event log but another program's .*'notes'\); give another"
+    ):
+        EventLog(path, read_only=read_only, replace_corrupt=replace_corrupt)
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("other.db", before)]
+
+
+def test_an_empty_file_becomes_a_log(tmp_path: Path, make_event: MakeEvent) -> None:
+    (tmp_path / "events.db").touch()
+    with EventLog(tmp_path / "events.db") as log:
+        log.append(make_event())
+    assert integrity_faults(log.path) == []
 
 
 def test_a_corrupt_file_is_reported(event_log: EventLog, make_event: MakeEvent) -> None:

@@ -71,6 +71,8 @@ def repair(db: _DB = None, site: _SITE = None) -> None:
     """
     path = _existing(db, site)
     if not _faults(path):
+        # A sound file may still be no event log; this says so.
+        open_database(path, synchronous="NORMAL", read_only=True).close()
         typer.echo(f"{path}: nothing to repair")
         return
     done = repair_log(path)

@@ -18,8 +18,10 @@ from appliance.errors import ConfigError, StoreError, WireError
 from appliance.store import EventLog, chain
 from appliance.types import Event, EventState, Severity
 
-_SPAN = re.compile(r"(\d+)([smhd])")
+_SPAN = re.compile(r"(\d{1,18})([smhd])")
 _SPAN_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# SQLite holds no larger number, and in nanoseconds the year 2262 ends with it.
+_LARGEST = 2**63 - 1
 
 
 Format = Literal["table", "jsonl", "csv"]
@@ -66,7 +68,7 @@ def events(
             event_id=event_id,
             since_utc_ns=_utc_ns("--since", since),
             until_utc_ns=_utc_ns("--until", until),
-            limit=limit,
+            limit=None if limit is None else min(limit, _LARGEST),
         )
         _PRINTERS[output](found)
 
@@ -89,14 +91,17 @@ def _verify(path: Path, known: str | None) -> None:
 def _utc_ns(option: str, text: str | None) -> int | None:
     if text is None:
         return None
-    if span := _SPAN.fullmatch(text):
-        return time.time_ns() - int(span[1]) * _SPAN_S[span[2]] * 1_000_000_000
     try:
-        return wire.utc_ns_of(text)
+        if span := _SPAN.fullmatch(text):
+            utc_ns = time.time_ns() - int(span[1]) * _SPAN_S[span[2]] * 1_000_000_000
+        else:
+            utc_ns = wire.utc_ns_of(text)
     except WireError:
         raise ConfigError(
-            f"{option} {text!r}: not a time; give 2026-09-21T14:00:00Z (UTC), or 30s, 15m, 2h or 7d"
+            f"{option} {text!r:.80}: not a time; give 2026-09-21T14:00:00Z (UTC), or 30s, 15m, 2h or 7d"
         ) from None
+    # Before or after all that can be logged, and as good.
+    return max(-_LARGEST, min(utc_ns, _LARGEST))
 
 
 def _print_table(found: Iterable[Event]) -> None:

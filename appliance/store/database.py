@@ -34,10 +34,7 @@ _REMEDIES = {
     "not a database": "this is not an event log; move it away, a new one is made at the next start",
     "malformed": "it is corrupt; stop the services and run `appliance db repair`, or move it away, a new one is made",
     "disk i/o error": "the disk fails or went away; check it and its cable (`dmesg`)",
-    "no such table": "this SQLite file is not an event log; give another path",
 }
-# What a migration may meet through no fault of its own.
-_OF_THE_MACHINE = tuple(words for words in _REMEDIES if words != "no such table")
 
 
 class DiskFullError(StoreError):
@@ -85,6 +82,7 @@ def _open(
         try:
             db = Database(connection, execute_plugins=False)
             db.execute("PRAGMA foreign_keys = ON")
+            _refuse_foreign(path, db, migrations)
             if not read_only:
                 _enable_wal(db, busy_timeout_s)
                 db.execute(f"PRAGMA synchronous = {synchronous}")
@@ -154,6 +152,17 @@ def integrity_faults(path: Path) -> list[str]:
     return [*([] if rows == ["ok"] else rows), *(f"{row[0]} row {row[1]}: its event is missing" for row in orphans)]
 
 
+def _refuse_foreign(path: Path, db: Database, migrations: Migrations) -> None:
+    """Another program's database is left as it is, down to its journal mode, and is no damage to be moved aside."""
+    # In this order: another process may be making a log of the empty file at this moment, in one transaction.
+    foreign = [name for name in db.table_names() if not name.startswith(("sqlite_", "_sqlite_"))]
+    if foreign and not migrations.applied(db):
+        raise StoreError(
+            f"{path}: not an event log but another program's SQLite file (it holds the table {foreign[0]!r:.80}); give"
+            " another path, or move it away and a new log is made"
+        )
+
+
 def _enable_wal(db: Database, busy_timeout_s: float) -> None:
     # SQLite does not wait for the other process here, even with a busy timeout: both processes start at once.
     deadline = time.monotonic() + busy_timeout_s
@@ -181,8 +190,8 @@ def _migrate(path: Path, db: Database, migrations: Migrations) -> None:
             try:
                 migrations.apply(db, stop_before=following)
             except sqlite3.Error as error:
-                if any(known in str(error).lower() for known in _OF_THE_MACHINE):
-                    raise
+                if any(known in str(error).lower() for known in _REMEDIES):
+                    raise  # through no fault of the migration
                 raise StoreError(
                     f"{path}: {name} failed ({error}); nothing was changed; install the former version and report this"
                 ) from error
