@@ -1,27 +1,32 @@
-"""The checks of `appliance-verify` that need the site file: array, card, model, policy, event log, broker.
+"""The checks of `appliance-verify` that need the site file: array, card, model, policy, event log, sensor, broker.
 
 Prints one line per check and ends with status 1 where one failed. It changes nothing.
 """
 
-import re
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from appliance.audio import alsa
+from appliance.audio.open import capture_spec
 from appliance.config import SiteSettings, load_site
-from appliance.errors import ApplianceError, BrokerError, ConfigError, DeviceError, StoreError
+from appliance.errors import ApplianceError, BrokerError, DeviceError, StoreError
 from appliance.events import policies_for
 from appliance.geometry import load_array
 from appliance.model.meta import find_model, load_meta
 from appliance.publish.credentials import read_password, tls_context
+from appliance.publish.presence import assess
+from appliance.store import EventLog
 
-CARDS = Path("/proc/asound")
 PASSWORD_FILE = Path("/etc/appliance/mqtt-password")
 BROKER_TIMEOUT_S = 5.0
+# The sensor speaks every 2 s; just after a restart the last word is still that of the run before.
+SENSOR_TIMEOUT_S = 5.0
 
 
 def array(site: SiteSettings) -> str:
@@ -31,27 +36,38 @@ def array(site: SiteSettings) -> str:
 
 
 def card(site: SiteSettings) -> str:
-    """The ALSA card id, once the card is there."""
-    device = site.capture.device or load_array(site.array).device.alsa_card_id
-    if not device:
-        raise ConfigError(
-            f"the array file {site.array} names no card; give [capture] device in the site file (see arecord -L)"
-        )
-    named = re.search(r"CARD=([^,]+)", device)
-    card_id = named[1] if named else device
-    if not (CARDS / card_id).exists():
-        present = ", ".join(sorted(path.name for path in CARDS.glob("*") if path.is_symlink())) or "none"
-        raise DeviceError(
-            f"{card_id} is not plugged in (cards here: {present}); check cable and power, then arecord -L"
-        )
-    return card_id
+    """The name of the capture device, once there is a card or a PCM called so; whether it opens, `sensor` tells."""
+    device = capture_spec(site.capture, load_array(site.array)).device
+    alsa.check_present(device)
+    return device
 
 
 def event_log(site: SiteSettings) -> str:
-    """The event log's file, once its folder is there."""
-    if not site.store.path.parent.is_dir():
-        raise StoreError(f"{site.store.path.parent} is missing; start appliance-sensor once, or correct [store] path")
-    return str(site.store.path)
+    """The event log's file, once it can be read; the sensor has yet to make it where only its folder is there."""
+    path = site.store.path
+    if not path.parent.is_dir():
+        raise StoreError(f"{path.parent} is missing; start appliance-sensor once, or correct [store] path")
+    if not path.exists():
+        return f"{path}, not there yet: the sensor makes it at its first start"
+    with EventLog(path, read_only=True) as log:
+        list(log.read(limit=1))
+    return str(path)
+
+
+def sensor(site: SiteSettings) -> str:
+    """That the sensor hears and finds nothing wrong with itself."""
+    deadline_s = time.monotonic() + SENSOR_TIMEOUT_S
+    while reasons := _sensor_faults(site.store.path):
+        if time.monotonic() > deadline_s:
+            raise DeviceError(f"{'; '.join(reasons)}; look: journalctl -u appliance-sensor -n 20")
+        time.sleep(0.2)
+    return "hears"
+
+
+def _sensor_faults(event_log: Path) -> list[str]:
+    """As the publisher judges what the sensor has said last, by how old that is too."""
+    with EventLog(event_log, read_only=True) as log:
+        return assess(log.states().get("sensor"))[1]
 
 
 def model(site: SiteSettings) -> str:
@@ -110,7 +126,7 @@ def broker(site: SiteSettings) -> str:
     return address
 
 
-CHECKS: tuple[Callable[[SiteSettings], str], ...] = (array, card, model, policy, event_log, broker)
+CHECKS: tuple[Callable[[SiteSettings], str], ...] = (array, card, model, policy, event_log, sensor, broker)
 
 
 def main(site_file: Path) -> int:

@@ -70,6 +70,32 @@ def test_a_busy_card_is_not_called_missing(proc_asound: Path) -> None:
         alsa.find_device("ArrayUAC10", _LISTED[3:], alsa.cards(proc_asound))
 
 
+@pytest.mark.parametrize(
+    "name", ["ArrayUAC10", "hw:ArrayUAC10", "hw:CARD=ArrayUAC10", "plughw:ArrayUAC10,0", "plughw:CARD=ArrayUAC10,DEV=1"]
+)
+def test_a_card_that_is_plugged_in_is_present_by_each_of_its_names(proc_asound: Path, name: str) -> None:
+    alsa.check_present(name, proc_asound)
+
+
+def test_a_pcm_of_the_configuration_is_present(
+    proc_asound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configuration = tmp_path / "asound.conf"
+    configuration.write_text('pcm.my_dsnoop { type dsnoop ipc_key 7 slave.pcm "hw:CARD=ArrayUAC10" }\n')
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(configuration))
+    alsa.check_present("my_dsnoop", proc_asound)
+    with pytest.raises(DeviceError, match='"my_snoop": not found'):
+        alsa.check_present("my_snoop", proc_asound)
+
+
+@pytest.mark.parametrize("name", ["UMA8", "hw:UMA8", "plughw:CARD=UMA8,DEV=0"])
+def test_a_card_that_is_not_plugged_in_is_not_present(proc_asound: Path, name: str) -> None:
+    with pytest.raises(DeviceError, match=rf'"{name}": not found; ALSA has card vc4hdmi0, card ArrayUAC10; plug it in'):
+        alsa.check_present(name, proc_asound)
+    with pytest.raises(ConfigError, match="card id"):
+        alsa.check_present("hw:2", proc_asound)
+
+
 def test_no_sound_at_all(tmp_path: Path) -> None:
     assert alsa.cards(tmp_path) == {}
     with pytest.raises(DeviceError, match="no capture device"):

@@ -4,9 +4,11 @@ import configparser
 import json
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import signature
@@ -16,7 +18,10 @@ import pytest
 from mqtt import Broker
 
 from appliance.audio.live import LiveSource
+from appliance.config import SiteSettings, StoreSettings
 from appliance.geometry import load_array, shipped_arrays
+from appliance.store import EventLog
+from appliance.store.stamp import Stamp
 
 REPO = Path(__file__).resolve().parent.parent
 DEPLOY = REPO / "deploy"
@@ -301,9 +306,10 @@ def test_every_card_id_is_one_that_alsa_accepts_and_an_array_file_uses() -> None
 # --- appliance-verify -------------------------------------------------------------------------------------------------
 
 
-def verify(tree: Tree, site: Path) -> dict[str, str]:
+def verify(tree: Tree, site: Path, **environment: str) -> dict[str, str]:
     """{check: ok or FAIL and what it says} of `appliance-verify`."""
-    done = run(tree.root / "usr/local/sbin/appliance-verify", "--root", tree.root, "--site", site, check=False)
+    command = (tree.root / "usr/local/sbin/appliance-verify", "--root", tree.root, "--site", site)
+    done = run(*command, check=False, **environment)
     assert done.stderr == ""
     lines = [re.fullmatch(r"(ok  |FAIL)  ([\w -]+): (.+)", line) for line in done.stdout.splitlines()]
     assert all(lines), done.stdout
@@ -356,14 +362,65 @@ def test_verify_tells_what_is_well_and_what_to_do_about_the_rest(
     assert found["array"] == "ok respeaker_usb_4mic, 4 microphones"
     assert found["model"].startswith("ok deepasa-edge-small-int8, ")
     assert found["policy"] == "ok as shipped"
-    assert found["event log"] == f"ok {tmp_path}/events.db"
+    assert found["event log"].startswith(f"ok {tmp_path}/events.db, not there yet")
+    assert found["sensor"].startswith("FAIL ")
     assert found["broker"] == f"ok 127.0.0.1:{closed_broker.port}"
-    assert found["card"].startswith("FAIL NoSuchCard is not plugged in")
+    assert found["card"].startswith('FAIL capture device "hw:CARD=NoSuchCard": not found; ')
 
     password.write_text("wrong\n", encoding="utf-8")
     assert re.match(
         r"FAIL .*refuses this unit \(Not authorized\); check \[mqtt\] username", verify(tree, site)["broker"]
     )
+
+
+def test_verify_finds_an_event_log_that_cannot_be_read(tree: Tree, tmp_path: Path) -> None:
+    log, site = tmp_path / "events.db", tmp_path / "site.toml"
+    site.write_text(f'[mqtt]\nport = 1\n[store]\npath = "{log}"\n', encoding="utf-8")
+    log.write_bytes(b"no SQLite " * 1000)
+    assert verify(tree, site)["event log"] == (
+        f"FAIL {log}: this is not an event log; move it away, a new one is made at the next start"
+    )
+
+
+def test_verify_passes_on_what_the_sensor_says_of_itself_now(tree: Tree, tmp_path: Path) -> None:
+    """What it said of itself a minute ago is no news; that it has been silent since is."""
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'[mqtt]\nport = 1\n[capture]\ndevice = "yard"\n[store]\npath = "{tmp_path}/events.db"\n', encoding="utf-8"
+    )
+    (tmp_path / "asound.conf").write_text("pcm.yard { type null }\n", encoding="utf-8")
+    ago_ns = [0]
+
+    def clock() -> Stamp:
+        now = Stamp.now()
+        return Stamp(now.utc_ns - ago_ns[0], now.boot_id, now.boot_ns - ago_ns[0])
+
+    def found(hearing: bool, *faults: str) -> dict[str, str]:
+        log.set_state("sensor", {"hearing": hearing, "faults": faults})
+        return verify(tree, site, ALSA_CONFIG_PATH=str(tmp_path / "asound.conf"))
+
+    with EventLog(tmp_path / "events.db", clock=clock) as log:
+        well = found(True)
+        assert (well["sensor"], well["card"]) == ("ok hears", "ok yard")
+        assert well["event log"] == f"ok {tmp_path}/events.db"
+        assert found(True, "not detecting: a drone was not heard", "microphone 2 gives digital silence")["sensor"] == (
+            "FAIL not detecting: a drone was not heard; microphone 2 gives digital silence; "
+            "look: journalctl -u appliance-sensor -n 20"
+        )
+        ago_ns[0] = 60_000_000_000
+        assert found(False, "the sensor was stopped")["sensor"].startswith(
+            "FAIL the sensor has stopped reporting; look"
+        )
+
+
+def test_verify_waits_for_the_first_word_of_a_sensor_that_was_restarted(tmp_path: Path) -> None:
+    sensor = runpy.run_path(str(DEPLOY / "verify_site.py"))["sensor"]
+    with EventLog(tmp_path / "events.db") as log:
+        log.set_state("sensor", {"hearing": False, "faults": ["the sensor was stopped"]})
+        speaks = threading.Timer(1.0, log.set_state, ("sensor", {"hearing": True, "faults": []}))
+        speaks.start()
+        assert sensor(SiteSettings(store=StoreSettings(path=log.path))) == "hears"
+        speaks.join()
 
 
 def test_verify_says_that_no_broker_answers(tree: Tree, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 so a name is turned into a number only at the moment of opening, and a number is never accepted as a name.
 """
 
+import ctypes
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,7 +83,34 @@ def find_device(name: str, listed: Sequence[ListedDevice], card_numbers: Mapping
         raise DeviceError(
             f'capture device "{name}": card {card_id} is there, but in use by another program or without such an input; see `fuser -v /dev/snd/*` and `arecord -l`'
         )
-    raise DeviceError(
+    raise _not_found(name, capturing, card_numbers)
+
+
+def check_present(name: str, proc_asound: Path = PROC_ASOUND) -> None:
+    """Raise `DeviceError` where `name` is neither a card that is plugged in nor a PCM of the ALSA configuration.
+
+    Opens nothing: the sensor may hold the device. Raises `ConfigError` where `name` is a number.
+    """
+    refuse_index(name)
+    match = _HARDWARE_NAME.match(name)
+    card_numbers = cards(proc_asound)
+    if (match["card"] if match else name) not in card_numbers and (match or not _is_configured(name)):
+        raise _not_found(name, [], card_numbers)
+
+
+def _is_configured(name: str) -> bool:
+    """True where the ALSA configuration defines a PCM of this name."""
+    try:
+        library = ctypes.CDLL("libasound.so.2")
+    except OSError:
+        return False
+    library.snd_config_update()
+    tree, found = ctypes.c_void_p.in_dll(library, "snd_config"), ctypes.c_void_p()
+    return bool(library.snd_config_search(tree, f"pcm.{name}".encode(), ctypes.byref(found)) == 0)
+
+
+def _not_found(name: str, capturing: Sequence[ListedDevice], card_numbers: Mapping[str, int]) -> DeviceError:
+    return DeviceError(
         f'capture device "{name}": not found; ALSA has {_inventory(capturing, card_numbers)}; plug it in, or name one of these as [capture] device'
     )
 
