@@ -100,7 +100,7 @@ class HearingSettings(Table):
     """[hearing]: the proof that the unit still detects."""
 
     check_minutes: int = Field(default=10, ge=0, le=1440)
-    """A synthetic drone is played into a second front end and model this often; 0: never."""
+    """A synthetic drone is played into a second front end and model this often; 0: only where a self-test asks."""
 
 
 class TrackingSettings(Table):
@@ -312,7 +312,7 @@ class SiteSettings(Table):
     hearing: HearingSettings = HearingSettings()
     tracking: TrackingSettings = TrackingSettings()
     policy: dict[str, ClassPolicy] = {}
-    """Per class; a class that is not named here keeps `events.policy.DEFAULT_POLICIES`."""
+    """Per class; a class that is not named here keeps `events.policies.DEFAULT_POLICIES`."""
     store: StoreSettings = StoreSettings()
     clips: ClipSettings = ClipSettings()
     retention: RetentionSettings = RetentionSettings()

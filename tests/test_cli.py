@@ -219,6 +219,17 @@ def test_a_truncated_recording_is_heard_to_where_it_ends(
     assert "truncated" in line
 
 
+def test_a_recording_with_half_of_the_band_is_heard_with_a_warning(
+    recording: Path, replay_args: list[object], tmp_path: Path
+) -> None:
+    half = tmp_path / "half.wav"
+    soundfile.write(half, soundfile.read(recording)[0][::2], RATE_HZ // 2)
+    warning, summary = appliance("replay", half, *replay_args[2:]).stderr.splitlines()
+    missing = "all above 4000 Hz, which the unit listens to, is missing"
+    assert warning == f"{half}: recorded at 8000 Hz: {missing}; record at 16000 Hz or more"
+    assert re.fullmatch(r"11\.0 s heard: .*, \d+\.\d times as fast as it was recorded", summary)
+
+
 def test_no_array_named(recording: Path, intensity_model: Path) -> None:
     assert "--array: missing" in refusal(78, "replay", recording, "--model", intensity_model)
 

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from inspect import signature
 from pathlib import Path
 
@@ -144,6 +145,19 @@ def test_the_field_has_no_torch_and_needs_none(tree: Tree) -> None:
     assert {"appliance.dsp.srp", "appliance.config"} <= set(names)
     assert not [name for name in names if name.startswith("appliance.lab")]
     assert not has_torch
+
+
+def test_every_package_that_the_field_installs_is_imported() -> None:
+    listed = re.search(
+        r"^dependencies = \[(.+?)^\]", (REPO / "pyproject.toml").read_text(encoding="utf-8"), re.M | re.S
+    )
+    assert listed
+    required = {name.replace("-", "_") for name in re.findall(r'"([\w-]+)', listed[1])}
+    runtime = [path for path in REPO.glob("appliance/**/*.py") if "lab" not in path.parts]
+    texts = [path.read_text(encoding="utf-8") for path in runtime]
+    imported = {name for text in texts for name in re.findall(r"^ *(?:import|from) (\w+)", text, re.M)}
+    packages = {name: [one.replace("-", "_") for one in ones] for name, ones in packages_distributions().items()}
+    assert required - imported - {one for name in imported for one in packages.get(name, [])} == set()
 
 
 def test_the_installed_programme_starts_and_the_units_call_what_it_has(tree: Tree) -> None:

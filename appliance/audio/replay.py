@@ -63,6 +63,11 @@ class ReplaySource:
         return SAMPLE_RATE_HZ
 
     @property
+    def recorded_hz(self) -> int:
+        """The sample rate of the file."""
+        return int(self._file.samplerate)
+
+    @property
     def mics(self) -> int:
         """Number of microphones."""
         return len(self._channels)

@@ -69,6 +69,13 @@ def replay(
         raise ModelError(f"--stems: model {scene_model.meta.name} gives no masks; name one that was exported with them")
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(ReplaySource(file, geometry, realtime=realtime, start_utc_ns=_START_UTC_NS))
+        if source.recorded_hz < source.sample_rate_hz:
+            half_hz = source.recorded_hz // 2
+            missing = f"all above {half_hz} Hz, which the unit listens to, is missing"
+            typer.echo(
+                f"{file}: recorded at {source.recorded_hz} Hz: {missing}; record at {source.sample_rate_hz} Hz or more",
+                err=True,
+            )
         ulids = seeded_ulids(_seed(file, settings, geometry, scene_model))
         stages = build_stages(settings, geometry, scene_model, ulids=ulids, clock=lambda: "replay", site_file=site)
         sink: EventSink = _Once(stack.enter_context(EventLog(db))) if db else []
@@ -93,7 +100,7 @@ def replay(
             manifest = write_stems(stems, blocks, geometry, masks.objects(), recording=file.name, model=model_name)
         typer.echo(f"{stems}: {len(manifest.objects)} objects and the residual", err=True)
     if not jsonl:
-        pace = f", {summary.audio_s / summary.busy_s:.0f} times as fast as it was recorded" if summary.busy_s else ""
+        pace = f", {summary.audio_s / summary.busy_s:.1f} times as fast as it was recorded" if summary.busy_s else ""
         typer.echo(f"{summary.audio_s:.1f} s heard: {summary.events} events, {summary.alerts} alerts{pace}", err=True)
 
 
