@@ -30,7 +30,7 @@ def path(tmp_path: Path, make_event: MakeEvent) -> Path:
     with EventLog(path, hash_chain=True) as log, Outbox(path) as outbox:
         for _ in range(100):
             log.append(make_event())
-        outbox.mark_delivered([message.outbox_id for message in outbox.pending(100)])
+        outbox.settle([message.outbox_id for message in outbox.pending(100)], "delivered")
     return path
 
 

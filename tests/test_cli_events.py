@@ -16,6 +16,8 @@ from appliance import wire
 from appliance.store import EventLog
 from appliance.types import Event
 
+VERIFIES_ALL = "appliance: {0}: events verify walks the whole chain; leave {0} out\n"
+
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("appliance")), "events", *map(str, arguments)]
@@ -110,6 +112,14 @@ def test_site_file_names_the_log(tmp_path: Path, event_log: EventLog, logged: li
             78,
             "appliance: --since 'yesterday': not a time; give 2026-09-21T14:00:00Z (UTC), or 30s, 15m, 2h or 7d\n",
         ),
+        (["verify", "--class", "drone", "--limit", "3"], 78, VERIFIES_ALL.format("--class")),
+        (["verify", "--limit", "3"], 78, VERIFIES_ALL.format("--limit")),
+        (["verify", "--format", "csv"], 78, VERIFIES_ALL.format("--format")),
+        (
+            ["--known", "abc"],
+            78,
+            "appliance: --known: only events verify takes it; say appliance events verify --known HASH\n",
+        ),
         (
             ["--since", "9" * 5000 + "d"],
             78,
@@ -120,7 +130,7 @@ def test_site_file_names_the_log(tmp_path: Path, event_log: EventLog, logged: li
 def test_mistakes_are_one_line_with_the_remedy(
     event_log: EventLog, arguments: list[str], status: int, complaint: str
 ) -> None:
-    arguments = arguments if "--db" in arguments else ["--db", str(event_log.path), *arguments]
+    arguments = arguments if "--db" in arguments else [*arguments, "--db", str(event_log.path)]
     result = run(*arguments)
     assert (result.returncode, result.stdout, result.stderr) == (status, "", complaint)
 

@@ -138,7 +138,7 @@ def test_a_message_is_pending_until_it_is_settled(event_log: EventLog, make_even
     with Outbox(event_log.path) as outbox:
         first, second, third, fourth = (message.outbox_id for message in outbox.pending(10))
         assert [message.outbox_id for message in outbox.pending(2, sent=[first])] == [second, third]
-        outbox.mark_delivered([first])
+        outbox.settle([first], "delivered")
         outbox.settle([second], "expired")
         assert [message.outbox_id for message in outbox.pending(10)] == [third, fourth]
         assert outbox.counts() == {"pending": 2, "delivered": 1, "superseded": 0, "expired": 1}
@@ -426,7 +426,7 @@ def test_undelivered_events_are_carried_over_where_they_can_be_read(tmp_path: Pa
     delivered, waiting = make_event(severity="detection"), lifecycle(make_event, severity="alert")
     with EventLog(path) as log, Outbox(path) as outbox:
         log.append(delivered)
-        outbox.mark_delivered([message.outbox_id for message in outbox.pending(1)])
+        outbox.settle([message.outbox_id for message in outbox.pending(1)], "delivered")
         for event in waiting:
             log.append(event)
         # Something that only a write stumbles on: the index over times.

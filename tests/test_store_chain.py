@@ -45,7 +45,7 @@ def put(log: EventLog, make_event: MakeEvent, count: int, **changes: object) -> 
 
 def deliver_all(path: Path) -> None:
     with Outbox(path) as outbox:
-        outbox.mark_delivered([message.outbox_id for message in outbox.pending(1000)])
+        outbox.settle([message.outbox_id for message in outbox.pending(1000)], "delivered")
 
 
 def after(path: Path, tamper: Tamper) -> Verdict:

@@ -80,7 +80,7 @@ def test_without_anything_to_spare_detections_make_room_for_alerts(small_disk: P
         alerts = lifecycle(make_event, "alert")
         for event in [*alerts, *(event for _ in range(1500) for event in lifecycle(make_event, "detection"))]:
             log.append(event)
-        outbox.mark_delivered([message.outbox_id for message in outbox.pending(10_000)])
+        outbox.settle([message.outbox_id for message in outbox.pending(10_000)], "delivered")
         last = lifecycle(make_event, "detection")
         for event in last:
             log.append(event)

@@ -43,7 +43,7 @@ def logged(path: Path, make_event: MakeEvent, when: Stamp, *, end: bool = True, 
 
 def deliver_all(path: Path) -> None:
     with Outbox(path) as outbox:
-        outbox.mark_delivered([message.outbox_id for message in outbox.pending(10_000)])
+        outbox.settle([message.outbox_id for message in outbox.pending(10_000)], "delivered")
 
 
 def left(path: Path) -> set[str]:

@@ -58,8 +58,22 @@ def events(
     """
     path = log_path(db, site)
     if action == "verify":
+        listing = {
+            "--class": class_label,
+            "--severity": severity,
+            "--state": state,
+            "--event-id": event_id,
+            "--since": since,
+            "--until": until,
+            "--limit": limit,
+            "--format": None if output == "table" else output,
+        }
+        if given := next((option for option, value in listing.items() if value is not None), None):
+            raise ConfigError(f"{given}: events verify walks the whole chain; leave {given} out")
         _verify(path, known)
         return
+    if known is not None:
+        raise ConfigError("--known: only events verify takes it; say appliance events verify --known HASH")
     with EventLog(path, read_only=True) as log:
         found = log.read(
             class_label=class_label,

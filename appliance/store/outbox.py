@@ -73,10 +73,6 @@ class Outbox:
         # What cannot be settled keeps what comes after it from being sent.
         with_room(self.path, self._db, write)
 
-    def mark_delivered(self, outbox_ids: Collection[int]) -> None:
-        """The broker has acknowledged them."""
-        self.settle(outbox_ids, "delivered")
-
     def supersede_updates(self) -> int:
         """Settle pending updates that a later change of their event makes stale; new and end are never passed over.
 
