@@ -175,6 +175,8 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
         assert states["config"].value["model"]["name"] == "intensity"
         assert states["config"].value["mount"]["heading_true_deg"] == 90.0
         assert "mqtt" not in states["config"].value
+        # Of every class what holds, with what the site file leaves out.
+        assert states["config"].value["policy"]["anomaly"]["window_frames"] == 30
         until(lambda: systemd.said.count("WATCHDOG=1") >= 2)
         sensor.send_signal(signal.SIGTERM)
         assert sensor.wait(_PATIENCE_S) == 0

@@ -25,7 +25,7 @@ from appliance.daemon.sink import PatientSink
 from appliance.daemon.site_memory import MemoryKeeper
 from appliance.daemon.tap import TappedSource
 from appliance.errors import ApplianceError, DeviceError, StoreError
-from appliance.events import random_ulids
+from appliance.events import policies_for, random_ulids
 from appliance.geometry import ArrayGeometry, load_array
 from appliance.model.scene import SceneModel
 from appliance.pipeline import PipelineSummary, run
@@ -206,6 +206,7 @@ def _details(source: AudioSource, stages: Stages, beside: Beside) -> dict[str, A
 
 def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> dict[str, Any]:
     """What the unit really runs; no [mqtt], which may name secrets."""
+    policies = policies_for(model.classes, model.thresholds, settings.policy)
     return {
         "version": __version__,
         "model": {
@@ -217,8 +218,9 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
             "tagger": model.meta.tagger.model_dump() if model.meta.tagger else None,
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
+        "policy": {name: policy.model_dump(mode="json") for name, policy in policies.items()},
         **settings.model_dump(
             mode="json",
-            include={"mount", "capture", "tracking", "policy", "clips", "hearing", "live_tracks", "novelty"},
+            include={"mount", "capture", "tracking", "clips", "hearing", "live_tracks", "novelty"},
         ),
     }
