@@ -5,20 +5,15 @@ file, the key and the likely key. Secrets never stand here: a key names the *fil
 """
 
 import re
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from appliance.errors import ConfigError
+from appliance.toml_file import read_toml
 from appliance.types import CommandName, Severity
 from appliance.validation import one_line
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def _topic_level(name: str) -> str:
@@ -336,11 +331,10 @@ def load_site(path: Path) -> SiteSettings:
     Raises `ConfigError` that names file, key and remedy; the process then ends with status 78.
     """
     try:
-        # Editors on Windows begin a file with a byte order mark.
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        raw = read_toml(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such site file; copy firmware_configs/sites/example.toml there") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
     try:
         return SiteSettings.model_validate(raw)

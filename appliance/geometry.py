@@ -4,7 +4,6 @@ A file holds `schema = 1`, `name`, and one `[[mic]]` record per microphone with 
 together, so that the channel map and the geometry cannot drift apart. Device hints are optional.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.errors import ConfigError
 from appliance.firmware import FIRMWARE_DIR
+from appliance.toml_file import read_toml
 from appliance.validation import one_line
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ARRAYS_DIR = FIRMWARE_DIR / "arrays"
 SPEED_OF_SOUND_M_S = 343.0
@@ -116,12 +111,11 @@ def load_array(name_or_path: str | Path) -> ArrayGeometry:
     if path.suffix != ".toml":
         path = ARRAYS_DIR / f"{name_or_path}.toml"
     try:
-        # Editors on Windows begin a file with a byte order mark.
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        raw = read_toml(path)
     except FileNotFoundError:
         known = ", ".join(shipped_arrays()) or "none"
         raise ConfigError(f"{path}: no such array file; give a path to a .toml file or one of: {known}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
     try:
         parsed = _ArrayFile.model_validate(raw)

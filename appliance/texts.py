@@ -2,7 +2,6 @@
 
 import functools
 import string
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -11,13 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from appliance.errors import ConfigError
 from appliance.firmware import FIRMWARE_DIR
+from appliance.toml_file import read_toml
 from appliance.types import EventState
 from appliance.validation import one_line
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 TEXTS_DIR = FIRMWARE_DIR / "texts"
 
@@ -79,12 +74,11 @@ def load_texts(name_or_path: str) -> Texts:
     if path.suffix != ".toml":
         path = TEXTS_DIR / f"{name_or_path}.toml"
     try:
-        # Editors on Windows begin a file with a byte order mark.
-        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        raw = read_toml(path)
     except FileNotFoundError:
         known = ", ".join(sorted(path.stem for path in TEXTS_DIR.glob("*.toml")))
         raise ConfigError(f"{path}: no such file of texts; give a path to a .toml file or one of: {known}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
     try:
         return Texts.model_validate(raw)

@@ -45,7 +45,6 @@ class Tracker:
         self._targets: list[Target] = []
         self._together_s: dict[tuple[int, int], float] = {}
         self._utc_ns: int | None = None
-        self._azimuth_valid = True
 
     def reset(self) -> list[Track]:
         """Give every track up; returns them once more, as deleted. Identities are not used again."""
@@ -75,8 +74,9 @@ class Tracker:
                 target.miss(elapsed_s)
         self._targets += [Target(next(self._ids), detection, scene.utc_ns, self._settings) for detection in new]
         gone = self._merge_twins(elapsed_s) | {target for target in self._targets if target.expired}
-        self._azimuth_valid = scene.azimuth_valid
-        tracks = [self._track(target, deleted=target in gone) for target in self._targets]
+        tracks = [
+            self._track(target, deleted=target in gone, azimuth_valid=scene.azimuth_valid) for target in self._targets
+        ]
         self._targets = [target for target in self._targets if target not in gone]
         return tracks
 
@@ -99,13 +99,13 @@ class Tracker:
         elif nearest not in joined:
             joined[nearest] = arrived
 
-    def _track(self, target: Target, *, deleted: bool) -> Track:
+    def _track(self, target: Target, *, deleted: bool, azimuth_valid: bool = True) -> Track:
         gain = self._ground.elevation_gain(target.filter.direction)
         return target.track(
             deleted=deleted,
             sigma_factor=self._sigma_factor,
             elevation_gain=gain,
-            azimuth_valid=self._azimuth_valid,
+            azimuth_valid=azimuth_valid,
         )
 
     def _merge_twins(self, elapsed_s: float) -> set[Target]:
