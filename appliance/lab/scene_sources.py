@@ -22,12 +22,14 @@ from appliance.lab.datasets.sources import load_clips, read_clip
 from appliance.lab.pack import SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.scene_dice import Dice
 from appliance.lab.synth_aircraft import synth_airplane, synth_helicopter
-from appliance.lab.synth_blasts import synth_explosion
+from appliance.lab.synth_blasts import synth_explosion, synth_gunshot
 from appliance.lab.synth_drones import synth_drone
 from appliance.lab.synth_engines import synth_engine
+from appliance.lab.synth_glass import synth_glass
 from appliance.lab.synth_hums import synth_hum
 from appliance.lab.synth_music import synth_music
 from appliance.lab.synth_signals import synth_horn, synth_siren
+from appliance.lab.synth_steps import synth_footsteps
 from appliance.lab.synth_tools import synth_tool
 from appliance.lab.torch_features import TorchFeatures
 from appliance.lab.workers import each
@@ -46,6 +48,9 @@ SYNTHESISED = {
     "vehicle_horn": synth_horn,
     "explosion": synth_explosion,
     "music": synth_music,
+    "gunshot": synth_gunshot,
+    "glass_break": synth_glass,
+    "footsteps": synth_footsteps,
 }
 """What makes recordings of a class where there are few."""
 SYNTHETIC_S = 5.0

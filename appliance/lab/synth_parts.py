@@ -45,6 +45,13 @@ def resonance(signal: Samples, hz: float, quality: float) -> Samples:
     return rung
 
 
+def ring(rng: np.random.Generator, decay_s: float) -> Samples:
+    """Noise (n,) that dies away, its energy 1: what many surfaces at once return of a click."""
+    time_s = np.arange(int(4.0 * decay_s * SAMPLE_RATE_HZ) + 2) / SAMPLE_RATE_HZ
+    noise = rng.standard_normal(len(time_s)) * np.exp(-time_s / decay_s)
+    return np.asarray(noise / np.sqrt(np.square(noise).sum()))
+
+
 def softened(rng: np.random.Generator, sound: Samples, low_hz: float, high_hz: float) -> Samples:
     """Above some corner it falls by 6 dB an octave, as what is far away or behind a cowling does."""
     keep = np.exp(-2.0 * np.pi * log_uniform(rng, low_hz, high_hz) / SAMPLE_RATE_HZ)
