@@ -221,7 +221,7 @@ class _Loop:
             tracks = stages.tagger.tag(hops, tracks, after_gap=scene.after_gap)
         if stages.novelty:
             tracks = stages.novelty.judge(tracks)
-        events = stages.policy.decide(tracks, scene.utc_ns, after_gap=scene.after_gap)
+        events = stages.policy.decide(tracks, scene)
         if stages.novelty:
             frame_s = len(hops) * HOP_SAMPLES / SAMPLE_RATE_HZ
             stages.novelty.learn(tracks, stages.policy.open_events, frame_s)

@@ -74,8 +74,8 @@ class FeatureFrame:
     """(mics, samples) of the hop itself, for whoever points a beam later."""
     mics: tuple[int, ...]
     """Which microphones, counted from 0, were listened to; the others do not work."""
-    frame_index: int
-    """Hops since the last reset."""
+    end_s: float
+    """Seconds of the stream up to its end, lost audio included: what has passed is told by this, not by a clock that may be set."""
     utc_ns: int
     """UTC of the end of the hop."""
 
@@ -106,8 +106,8 @@ class SceneFrame:
 
     objects: tuple[SceneObject, ...]
     """One per slot, in slot order, active or not."""
-    frame_index: int
-    """Label frames since the last reset."""
+    end_s: float
+    """Seconds of the stream up to its end, lost audio included: what has passed is told by this, not by a clock that may be set."""
     utc_ns: int
     """UTC of the end of the label frame."""
     after_gap: bool = False

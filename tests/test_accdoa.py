@@ -206,7 +206,7 @@ def test_in_the_pipeline_its_sources_are_objects_in_fixed_slots() -> None:
     accdoa = silent_tracks()
     accdoa[0, :, _DRONE] = 0.9 * unit_vector(75.0, 30.0)
     values, silent = np.ones((FEATURES, BANDS), np.float32), np.zeros((4, HOP_SAMPLES), np.float32)
-    frames = [FeatureFrame(values, silent, (0, 1, 2, 3), hop, hop) for hop in range(HOPS_PER_LABEL)]
+    frames = [FeatureFrame(values, silent, (0, 1, 2, 3), 0.02 * hop, hop) for hop in range(HOPS_PER_LABEL)]
     scene = AccdoaModel(_Says(accdoa[0])).step(frames)
     assert [(thing.slot, round(thing.activity, 2)) for thing in scene.objects] == [(0, 0.9), (1, 0.0), (2, 0.0)]
     assert scene.objects[0].class_probs.argmax() == _DRONE

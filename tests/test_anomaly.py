@@ -81,7 +81,7 @@ class Run:
     def hold(self, seconds: float, *tracks: Track) -> None:
         for _ in range(round(seconds * 10)):
             self.now_ns += 100_000_000
-            self.events += self.policy.decide(tracks, self.now_ns)
+            self.events += self.policy.decide(tracks, SceneFrame((), self.now_ns * 1e-9, self.now_ns))
 
     @property
     def told(self) -> list[str]:
@@ -391,7 +391,7 @@ def keeper(folder: Path, model: Path) -> MemoryKeeper:
     return MemoryKeeper(settings, SceneModel.load(model))
 
 
-MOMENT = Moment(SceneFrame((), 0, 0), (), (), 0.0, (), 0.0, ())
+MOMENT = Moment(SceneFrame((), 0.0, 0), (), (), 0.0, (), 0.0, ())
 
 
 def met(memory: SiteMemory, seconds: float = 400.0) -> None:

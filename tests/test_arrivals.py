@@ -40,7 +40,7 @@ def frames(samples: Float32Array, mics: tuple[int, ...] | None = None) -> Iterat
     length = _HOP * _HOPS
     for start in range(0, samples.shape[1] - length + 1, length):
         hops = [samples[:, at : at + _HOP] for at in range(start, start + length, _HOP)]
-        yield [FeatureFrame(np.zeros((0, 0), np.float32), hop, used, 0, 0) for hop in hops]
+        yield [FeatureFrame(np.zeros((0, 0), np.float32), hop, used, 0.0, 0) for hop in hops]
 
 
 def last(finder: ArrivalFinder, samples: Float32Array, mics: tuple[int, ...] | None = None) -> Arrival:

@@ -141,7 +141,7 @@ def tracks_at(factor: float, azimuths_deg: Sequence[float]) -> list[tuple[float,
     tracker, found = Tracker(TrackingSettings(), sigma_factor=factor), []
     for index, azimuth_deg in enumerate(azimuths_deg):
         drone = SceneObject(0, 0.9, np.array([0.9], np.float32), Direction(azimuth_deg, 0.0), 6.0)
-        (track,) = tracker.update(SceneFrame((drone,), index, index * 100_000_000))
+        (track,) = tracker.update(SceneFrame((drone,), 0.1 * index, index * 100_000_000))
         found.append((track.doa.azimuth_deg, track.covariance_deg2[0][0]))
     return found
 

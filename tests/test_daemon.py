@@ -300,7 +300,7 @@ def test_events_wait_in_order_while_the_log_is_locked(tmp_path: Path, make_event
 
 
 def moment(*levels_dbfs: float, step_s: float = 0.01) -> Moment:
-    return Moment(SceneFrame((), 0, 0), (), (), 0.0, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
+    return Moment(SceneFrame((), 0.0, 0), (), (), 0.0, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
 
 
 def beat(log: EventLog, *moments: Moment, faults: tuple[str, ...] = ()) -> dict[str, UnitState]:

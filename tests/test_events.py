@@ -13,7 +13,7 @@ from ulid import ULID
 from appliance.config import ClassPolicy, MountSettings, UnitSettings, load_site
 from appliance.errors import ConfigError
 from appliance.events import DEFAULT_POLICIES, EventPolicy, policies_for, random_ulids, seeded_ulids
-from appliance.types import Direction, Event, Track, TrackStatus
+from appliance.types import Direction, Event, SceneFrame, Track, TrackStatus
 
 CLASSES = ("drone", "gunshot", "dog")
 DRONE, GUNSHOT, DOG = range(3)
@@ -33,12 +33,12 @@ class Run:
             ulids=seeded_ulids(b"test"),
             clock=lambda: "replay",
         )
-        self.now_ns = START_NS
+        self.now_ns, self.end_s = START_NS, 0.0
         self.events: list[Event] = []
 
     def frame(self, *tracks: Track, after_gap: bool = False) -> list[Event]:
-        self.now_ns += FRAME_NS
-        events = self.policy.decide(tracks, self.now_ns, after_gap=after_gap)
+        self.now_ns, self.end_s = self.now_ns + FRAME_NS, self.end_s + 0.1
+        events = self.policy.decide(tracks, SceneFrame((), self.end_s, self.now_ns, after_gap=after_gap))
         self.events += events
         return events
 
@@ -238,6 +238,17 @@ def test_a_clock_that_is_set_neither_ends_nor_floods_events(step_s: float) -> No
     assert run.hold(1.0, track()) == []
     run.hold(1.0, track(status="deleted", heard=False))
     assert run.states == ["drone new", "drone end"]
+
+
+def test_what_passes_while_audio_is_lost_counts() -> None:
+    """After a minute of it an event that is not heard again ends at once, and where one had ended another may begin."""
+    run = Run()
+    run.hold(2.0, track())
+    run.end_s += 60.0
+    assert [event.state for event in run.frame(track(probability=0.1, heard=False), after_gap=True)] == ["end"]
+    run.end_s += 60.0
+    run.frame(after_gap=True)
+    assert [event.state for event in run.hold(2.0, track(number=2))] == ["new"]
 
 
 def test_events_that_begin_soon_after_a_gap_say_so_for_life() -> None:

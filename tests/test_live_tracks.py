@@ -47,7 +47,7 @@ class Sensor:
         """What was sent; each message is held against the contract."""
         sent = []
         for _ in range(frames):
-            scene = SceneFrame((), 0, 1_790_000_000_000_000_000)
+            scene = SceneFrame((), 0.0, 1_790_000_000_000_000_000)
             self.observer.frame(dataclasses.replace(moment(-50.0), scene=scene, tracks=tracks, events=events))
             if (payload := self.receiver.latest()) is not None:
                 sent.append(json.loads(payload))

@@ -154,7 +154,7 @@ def test_after_a_gap_state_is_forgotten_tracks_coast_and_events_say_so(
     blocks = cut(first, 1600) + cut(second, 1600, start_sample=4 * RATE_HZ, gap=True)
     outcome = hear(Blocks(blocks), geometry, intensity_model)
     marked = [moment.scene for moment in outcome.notes.moments if moment.scene.after_gap]
-    assert [(scene.frame_index, scene.utc_ns) for scene in marked] == [(0, 4_100_000_000)]
+    assert [(scene.end_s, scene.utc_ns) for scene in marked] == [(4.1, 4_100_000_000)]
     begun = [event for event in outcome.events if event.state == "new"]
     assert [event.after_gap for event in begun] == [False, True]
     assert begun[0].track_id != begun[1].track_id

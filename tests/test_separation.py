@@ -149,7 +149,7 @@ def test_masks_follow_the_track_and_not_the_slot() -> None:
         objects = sorted(
             [slot(drone_slot, 10.0, 0), slot(2 - drone_slot, -90.0, 1), slot(1, 12.0, 0)], key=lambda one: one.slot
         )
-        scene = SceneFrame(tuple(objects), frame, (frame + 1) * 100_000_000)
+        scene = SceneFrame(tuple(objects), (frame + 1) * 0.1, (frame + 1) * 100_000_000)
         tracks = tracker.update(scene)
         masks.add(scene, tracks, ())
         owned = [index for track in tracks for index in track.slots]
@@ -169,7 +169,7 @@ def test_direct_masks_follow_the_track_and_never_exceed_the_mask() -> None:
         assert first.mask is not None
         assert second.mask is not None
         objects = (replace(first, direct_mask=0.5 * first.mask), replace(second, direct_mask=1.01 * second.mask))
-        scene = SceneFrame(objects, frame, (frame + 1) * 100_000_000)
+        scene = SceneFrame(objects, (frame + 1) * 0.1, (frame + 1) * 100_000_000)
         masks.add(scene, tracker.update(scene), ())
     (only,) = masks.objects()
     assert only.reverb_apart
@@ -183,7 +183,7 @@ def test_a_track_that_is_never_confirmed_is_no_object_and_others_have_two_second
     loud = [30, 31, 32, 33, 36, 37]
     for frame in range(80):
         objects = [slot(0, 10.0, 0, 0.9 if frame in loud else 0.0), slot(1, 150.0, 1, 0.9 if frame == 34 else 0.0)]
-        scene = SceneFrame(tuple(objects), frame, (frame + 1) * 100_000_000)
+        scene = SceneFrame(tuple(objects), (frame + 1) * 0.1, (frame + 1) * 100_000_000)
         masks.add(scene, tracker.update(scene), ())
     (only,) = masks.objects()
     assert only.class_label == "a"
@@ -196,7 +196,7 @@ def test_a_track_that_is_never_confirmed_is_no_object_and_others_have_two_second
 def test_what_power_alone_found_is_an_object_once_an_event_came_of_it(announced: bool, make_event: MakeEvent) -> None:
     tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
     for frame in range(30):
-        scene = SceneFrame((slot(0, 10.0, 0, 0.0),), frame, (frame + 1) * 100_000_000)
+        scene = SceneFrame((slot(0, 10.0, 0, 0.0),), (frame + 1) * 0.1, (frame + 1) * 100_000_000)
         tracks = tracker.update(scene, Arrival(Direction(80.0, 0.0), 8.0) if 5 <= frame < 15 else None)
         new = announced and frame == 10
         masks.add(scene, tracks, [make_event(track_id=1, class_label="b")] if new else ())
@@ -211,7 +211,7 @@ def test_what_power_alone_found_is_an_object_once_an_event_came_of_it(announced:
 
 def test_a_model_without_masks_is_refused() -> None:
     tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
-    scene = SceneFrame((slot(0, 0.0, 0, masked=False),), 0, 0)
+    scene = SceneFrame((slot(0, 0.0, 0, masked=False),), 0.0, 0)
     with pytest.raises(ModelError, match="no masks"):
         masks.add(scene, tracker.update(scene), ())
 

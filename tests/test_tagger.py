@@ -38,7 +38,7 @@ def shipped() -> Path:
 def hops(count: int = 5, seed: int = 0) -> list[FeatureFrame]:
     samples = np.random.default_rng(seed).normal(size=(count, 4, HOP_SAMPLES)).astype(np.float32)
     return [
-        FeatureFrame(np.zeros((0, 0), np.float32), own, tuple(range(len(own))), hop, 0)
+        FeatureFrame(np.zeros((0, 0), np.float32), own, tuple(range(len(own))), 0.02 * hop, 0)
         for hop, own in enumerate(samples)
     ]
 
@@ -253,7 +253,8 @@ def test_it_hears_with_the_microphones_that_work_and_what_it_heard_before_stays(
     tagger = ObjectTagger(keeping, array)
     for first, mics in ((0, tuple(range(array.mics))), (5, part)):
         frames = [
-            FeatureFrame(np.zeros((0, 0), np.float32), samples[hop], mics, hop, 0) for hop in range(first, first + 5)
+            FeatureFrame(np.zeros((0, 0), np.float32), samples[hop], mics, 0.02 * hop, 0)
+            for hop in range(first, first + 5)
         ]
         tagger.tag(frames, [track()])
     whole, reduced = BeamHistory(array, 0.5), BeamHistory(array.part(part), 0.5)

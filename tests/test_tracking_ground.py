@@ -85,7 +85,9 @@ def test_tracks_are_raised_where_elevation_is_told_at_all(valid: bool, elevation
     scores = np.array([0.9, 0.0], np.float32)
     for frame in range(10):
         doa = Direction(30.0, 15.57 if valid else 0.0, valid)
-        (track,) = tracker.update(SceneFrame((SceneObject(0, 1.0, scores, doa, 5.0),), frame, frame * 100_000_000))
+        (track,) = tracker.update(
+            SceneFrame((SceneObject(0, 1.0, scores, doa, 5.0),), 0.1 * frame, frame * 100_000_000)
+        )
     assert track.doa.elevation_deg == pytest.approx(elevation_deg, abs=0.1)
     across, along = track.covariance_deg2[0][0], track.covariance_deg2[1][1]
     assert along > 2.0 * across

@@ -88,7 +88,7 @@ def replay(
                     f"{dcase_csv}: --dcase-csv: cannot be written ({error.strerror}); give another path"
                 ) from None
             policies = policies_for(scene_model.classes, scene_model.thresholds, settings.policy)
-            observers.append(DcaseCsv(out, scene_model.classes, policies, _START_UTC_NS))
+            observers.append(DcaseCsv(out, scene_model.classes, policies))
         masks = ObjectMasks(scene_model.classes)
         if stems:
             observers.append(_Gather(masks))

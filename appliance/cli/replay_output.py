@@ -12,7 +12,7 @@ from appliance.config import ClassPolicy
 from appliance.pipeline import Moment
 from appliance.types import Event
 
-_LABEL_FRAME_NS = 100_000_000
+_LABEL_FRAME_S = 0.1
 
 
 class EventLines:
@@ -51,16 +51,13 @@ class DcaseCsv:
     what an event of it may fall to (`release`). Source index is the track; angles are whole degrees, in the array frame.
     """
 
-    def __init__(
-        self, out: TextIO, classes: Sequence[str], policies: Mapping[str, ClassPolicy], start_utc_ns: int
-    ) -> None:
+    def __init__(self, out: TextIO, classes: Sequence[str], policies: Mapping[str, ClassPolicy]) -> None:
         self._out = out
         self._least = [policies[name].release for name in classes]
-        self._start_utc_ns = start_utc_ns
 
     def frame(self, moment: Moment) -> None:
         """Write the objects of the frame; frames count from 0 at the start of the recording."""
-        index = round((moment.scene.utc_ns - self._start_utc_ns) / _LABEL_FRAME_NS) - 1
+        index = round(moment.scene.end_s / _LABEL_FRAME_S) - 1
         for track in moment.tracks:
             best = int(np.argmax(track.class_probs))
             if track.status == "confirmed" and track.class_probs[best] >= self._least[best]:

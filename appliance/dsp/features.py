@@ -147,7 +147,7 @@ class FeatureExtractor:
             own = spectrum[len(frames) : len(frames) + len(heard), list(mics)]
             values = band_features(self.encoder.encode(own), self._validity, self._slow_level, self._harmonicity)
             frames += [
-                FeatureFrame(value, hop.samples, mics, hop.index, hop.utc_ns)
+                FeatureFrame(value, hop.samples, mics, hop.end_s, hop.utc_ns)
                 for value, hop in zip(values, heard, strict=True)
             ]
         return frames

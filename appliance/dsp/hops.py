@@ -14,8 +14,8 @@ class Hop:
 
     samples: Float32Array
     """(mics, samples)."""
-    index: int
-    """Hops since the last reset."""
+    end_s: float
+    """Seconds of the stream up to its end."""
     utc_ns: int
     """UTC of its end."""
 
@@ -29,7 +29,6 @@ class Hops:
     def reset(self) -> None:
         """Forget what was heard."""
         self._pending: Float32Array | None = None
-        self._count = 0
 
     def push(self, block: AudioBlock) -> list[Hop]:
         """The hops that the block completes."""
@@ -37,9 +36,8 @@ class Hops:
         if self._pending is not None:
             lead, waiting = self._pending.shape[1], np.concatenate([self._pending, block.samples], axis=1)
         *parts, self._pending = np.split(waiting, np.arange(HOP_SAMPLES, waiting.shape[1] + 1, HOP_SAMPLES), axis=1)
-        first, self._count = self._count, self._count + len(parts)
         ends = [(number + 1) * HOP_SAMPLES - lead for number in range(len(parts))]
         return [
-            Hop(part, first + number, block.utc_ns + end * 1_000_000_000 // SAMPLE_RATE_HZ)
-            for number, (part, end) in enumerate(zip(parts, ends, strict=True))
+            Hop(part, (block.start_sample + end) / SAMPLE_RATE_HZ, block.utc_ns + end * 1_000_000_000 // SAMPLE_RATE_HZ)
+            for part, end in zip(parts, ends, strict=True)
         ]

@@ -15,14 +15,12 @@ from appliance.events.evidence import Evidence
 from appliance.events.lifecycle import OpenEvent
 from appliance.events.policies import at_threshold
 from appliance.events.ulids import UlidFactory
-from appliance.types import ANOMALY, ClockQuality, Direction, Event, Track
+from appliance.types import ANOMALY, ClockQuality, Direction, Event, SceneFrame, Track
 
 SAME_PLACE_DEG = 20.0
 """Two sounds of one class nearer than this are one matter to an operator."""
 
 _AFTER_GAP_S = 5.0
-# A clock that is set forward by years must not end every event and every cooldown at once.
-_LONGEST_STEP_S = 5.0
 
 
 @dataclass(slots=True)
@@ -47,7 +45,7 @@ class _Cooldown:
 
 
 class EventPolicy:
-    """Confirmation K of N, hysteresis, cooldown and lifecycle, per class. State: cases, cooldowns and steady time."""
+    """Confirmation K of N, hysteresis, cooldown and lifecycle, per class. State: cases, cooldowns and how far the stream is."""
 
     def __init__(
         self,
@@ -76,8 +74,7 @@ class EventPolicy:
         self._announcer = Announcer(unit, mount, ulids, clock, calibration or {})
         self._cases: dict[int, _Case] = {}
         self._cooldowns: list[_Cooldown] = []
-        self._utc_ns: int | None = None
-        self._steady_s = 0.0
+        self._now_s = 0.0
         self._gap_until_s = 0.0
 
     @property
@@ -96,16 +93,16 @@ class EventPolicy:
             for name, policy in zip(self._classes, self._site_policies, strict=True)
         ]
 
-    def decide(self, tracks: Iterable[Track], now_utc_ns: int, *, after_gap: bool = False) -> list[Event]:
+    def decide(self, tracks: Iterable[Track], scene: SceneFrame) -> list[Event]:
         """State changes that the frame brings; what changes and ends comes before what begins.
 
-        `tracks` is all that the tracker returned. `after_gap`: audio was lost directly before the frame.
+        `tracks` is all that the tracker returned for `scene`, which says when this is and whether audio was lost before it.
         """
-        elapsed_s = self._advance(now_utc_ns)
+        elapsed_s, now_utc_ns = self._advance(scene.end_s), scene.utc_ns
         if self._named is not None:
             tracks = self._with_strangeness(self._named, tracks, elapsed_s)
-        if after_gap:
-            self._gap_until_s = self._steady_s + _AFTER_GAP_S
+        if scene.after_gap:
+            self._gap_until_s = scene.end_s + _AFTER_GAP_S
         changes: list[Event] = []
         for track in tracks:
             case = self._cases.setdefault(track.track_id, _Case(track, track, Evidence(self._policies)))
@@ -124,7 +121,6 @@ class EventPolicy:
 
     def finish(self, now_utc_ns: int) -> list[Event]:
         """End what is open, as no more audio comes; the policy then knows of no track."""
-        self._advance(now_utc_ns)
         ends = [self._end(case, case.event, now_utc_ns) for case in self._cases.values() if case.event is not None]
         for case in self._cases.values():
             self._dismiss(case)
@@ -142,13 +138,10 @@ class EventPolicy:
             for track in tracks
         ]
 
-    def _advance(self, now_utc_ns: int) -> float:
-        """Steady time goes on with UTC, but neither backwards nor in leaps."""
-        step_s = 0.0 if self._utc_ns is None else (now_utc_ns - self._utc_ns) * 1e-9
-        elapsed_s = min(max(step_s, 0.0), _LONGEST_STEP_S)
-        self._utc_ns = now_utc_ns
-        self._steady_s += elapsed_s
-        self._cooldowns = [cooldown for cooldown in self._cooldowns if cooldown.until_s > self._steady_s]
+    def _advance(self, end_s: float) -> float:
+        """Seconds since the frame before."""
+        elapsed_s, self._now_s = end_s - self._now_s, end_s
+        self._cooldowns = [cooldown for cooldown in self._cooldowns if cooldown.until_s > end_s]
         return elapsed_s
 
     def _follow(self, case: _Case, event: OpenEvent, elapsed_s: float, now_utc_ns: int) -> list[Event]:
@@ -187,7 +180,7 @@ class EventPolicy:
             score=score,
             onset_utc_ns=case.evidence.first_utc_ns(index) if case.had_event else case.track.first_utc_ns,
             now_utc_ns=now_utc_ns,
-            after_gap=self._steady_s < self._gap_until_s,
+            after_gap=self._now_s < self._gap_until_s,
         )
         case.event, case.had_event = OpenEvent(index, policy, new, score), True
         return [new]
@@ -205,7 +198,7 @@ class EventPolicy:
         """The end says where the sound was last heard, not where its track coasted to."""
         case.event = None
         cooldown_s = self._policies[event.class_index].cooldown_s
-        self._cooldowns.append(_Cooldown(event.class_index, case.heard.doa, self._steady_s + cooldown_s))
+        self._cooldowns.append(_Cooldown(event.class_index, case.heard.doa, self._now_s + cooldown_s))
         return self._announcer.next(event.latest, "end", case.heard, score=event.peak_score, now_utc_ns=now_utc_ns)
 
     def _dismiss(self, case: _Case) -> None:

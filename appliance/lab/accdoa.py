@@ -190,7 +190,6 @@ class AccdoaModel:
     def reset(self) -> None:
         """Forget what was heard."""
         self._state = self._network.initial_state()
-        self._frames = 0
 
     def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
         """Hear one label frame: exactly `frames_per_step` hops."""
@@ -210,8 +209,7 @@ class AccdoaModel:
             )
             for slot, source in enumerate(heard)
         )
-        self._frames += 1
-        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns)
+        return SceneFrame(objects, frames[-1].end_s, frames[-1].utc_ns)
 
 
 def _direction(vector: npt.NDArray[np.float64], elevation_valid: bool) -> Direction:

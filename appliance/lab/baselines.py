@@ -148,7 +148,7 @@ class _RawFrames:
     def push(self, block: AudioBlock) -> list[FeatureFrame]:
         """The hops that the block completes."""
         mics = tuple(range(len(block.samples)))
-        return [FeatureFrame(_NO_FEATURES, hop.samples, mics, hop.index, hop.utc_ns) for hop in self._hops.push(block)]
+        return [FeatureFrame(_NO_FEATURES, hop.samples, mics, hop.end_s, hop.utc_ns) for hop in self._hops.push(block)]
 
 
 class _BaselineModel:
@@ -166,16 +166,14 @@ class _BaselineModel:
         """Forget what was heard."""
         self._detector = self._new(self._geometry)
         self._stft = StreamingStft(self._geometry.mics)
-        self._frames = 0
 
     def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
         """Hear one label frame."""
         samples = np.concatenate([frame.samples for frame in frames], axis=1)
         score, direction = self._detector.hear(samples.mean(axis=0), self._stft.push(samples))
         activity = 1.0 / (1.0 + math.exp(-(score - self._threshold) / self._detector.score_scale))
-        self._frames += 1
         drone = SceneObject(0, activity, np.ones(1, np.float32), direction, _SIGMA_DEG)
-        return SceneFrame((drone,), self._frames - 1, frames[-1].utc_ns)
+        return SceneFrame((drone,), frames[-1].end_s, frames[-1].utc_ns)
 
 
 @dataclass(frozen=True, slots=True)

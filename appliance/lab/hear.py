@@ -157,8 +157,7 @@ class _Collector:
     def frame(self, moment: Moment) -> None:
         """Keep what is said, confirmed and heard in this frame."""
         self.events += [(moment.stream_s, event) for event in moment.events]
-        # The scene's own frame count begins anew after a gap.
-        frame = round(moment.stream_s * SAMPLE_RATE_HZ / LABEL_SAMPLES) - 1
+        frame = round(moment.scene.end_s * SAMPLE_RATE_HZ / LABEL_SAMPLES) - 1
         if self._target is not None:
             scores = [slot.activity * float(slot.class_probs[self._target]) for slot in moment.scene.objects]
             best = int(np.argmax(scores))

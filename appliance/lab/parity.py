@@ -42,7 +42,7 @@ def step_graph_outputs(path: Path, features: npt.NDArray[np.float32]) -> Outputs
     """The same from an ONNX model, step by step, through the runtime's own wrapper."""
     model = SceneModel.load(path)
     silent = np.zeros((4, HOP_SAMPLES), np.float32)
-    frames = [FeatureFrame(features[:, hop], silent, (0, 1, 2, 3), hop, 0) for hop in range(features.shape[1])]
+    frames = [FeatureFrame(features[:, hop], silent, (0, 1, 2, 3), 0.0, 0) for hop in range(features.shape[1])]
     scenes = [model.hear(frames[start : start + HOPS_PER_LABEL]) for start in range(0, len(frames), HOPS_PER_LABEL)]
     return {
         "activity": np.stack([scene["activity"][0] for scene in scenes]),

@@ -78,7 +78,7 @@ class _Tracks:
         """Keep what is heard in this frame; a coasting track shows nothing."""
         for track in moment.tracks:
             scores = track.class_probs if track.updated else np.zeros_like(track.class_probs)
-            place = _Place(moment.scene.frame_index, track.doa, scores)
+            place = _Place(round(moment.scene.end_s / _FRAME_S) - 1, track.doa, scores)
             self.places.setdefault(track.track_id, []).append(place)
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:

@@ -142,7 +142,6 @@ class SteeredCnnModel:
     def reset(self) -> None:
         """Forget what was heard."""
         self._state = self._network.initial_state()
-        self._frames = 0
 
     def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
         """Hear one label frame: exactly `frames_per_step` hops."""
@@ -155,8 +154,7 @@ class SteeredCnnModel:
         azimuth_deg, elevation_deg = azimuth_elevation_deg(outputs["towards"][0, 0].numpy())
         doa = Direction(azimuth_deg, elevation_deg if elevation_valid else 0.0, elevation_valid)
         classes = (probabilities[:NONE] / max(activity, 1e-9)).astype(np.float32)
-        self._frames += 1
-        return SceneFrame((SceneObject(0, activity, classes, doa, _SIGMA_DEG),), self._frames - 1, frames[-1].utc_ns)
+        return SceneFrame((SceneObject(0, activity, classes, doa, _SIGMA_DEG),), frames[-1].end_s, frames[-1].utc_ns)
 
 
 @dataclass(frozen=True, slots=True)

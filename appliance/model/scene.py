@@ -84,7 +84,6 @@ class SceneModel:
     def reset(self) -> None:
         """Forget everything heard: zeros are the state of a network that heard nothing."""
         self._state = {name: np.zeros(shape, np.float32) for name, shape in self.meta.states.items()}
-        self._frames = 0
 
     def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
         """Hear one label frame: exactly `frames_per_step` hops."""
@@ -103,8 +102,7 @@ class SceneModel:
             )
             for slot in range(self.meta.objects)
         )
-        self._frames += 1
-        return SceneFrame(objects, self._frames - 1, frames[-1].utc_ns, azimuth_valid=azimuth_valid)
+        return SceneFrame(objects, frames[-1].end_s, frames[-1].utc_ns, azimuth_valid=azimuth_valid)
 
     def hear(self, frames: Sequence[FeatureFrame]) -> dict[str, npt.NDArray[np.float32]]:
         """The graph's own outputs for exactly `frames_per_step` hops; the state moves on."""

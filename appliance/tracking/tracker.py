@@ -1,4 +1,4 @@
-"""The tracking loop: predict, detect, associate, update, begin, merge, delete. Time is what the scene says it is."""
+"""The tracking loop: predict, detect, associate, update, begin, merge, delete. Time is the stream's."""
 
 import itertools
 from collections.abc import Sequence
@@ -16,12 +16,11 @@ from appliance.types import Arrival, SceneFrame, Track
 _TOGETHER_S = 1.0
 _SAME_PLACE_DEG = 20.0
 """An arrival nearer than this to what the network reports, or to a track, is no other sound: beams are wide."""
-_LONGEST_STEP_S = 0.5
 _IN_FREE_FIELD = MountSettings(ground="none")
 
 
 class Tracker:
-    """Gives identity to what the network's slots report. State: the living targets; see `reset`."""
+    """Gives identity to what the network's slots report. State: the living targets."""
 
     def __init__(
         self,
@@ -44,20 +43,14 @@ class Tracker:
         self._ids = itertools.count(1)
         self._targets: list[Target] = []
         self._together_s: dict[tuple[int, int], float] = {}
-        self._utc_ns: int | None = None
-
-    def reset(self) -> list[Track]:
-        """Give every track up; returns them once more, as deleted. Identities are not used again."""
-        gone = [self._track(target, deleted=True) for target in self._targets]
-        self._targets, self._together_s, self._utc_ns = [], {}, None
-        return gone
+        self._end_s = 0.0
 
     def update(self, scene: SceneFrame, arrival: Arrival | None = None) -> list[Track]:
         """All tracks after this label frame, oldest first; one that is given up comes exactly once, as deleted.
 
         `arrival` keeps a track that the network does not report, or begins one.
         """
-        elapsed_s = self._advance(scene)
+        elapsed_s, self._end_s = scene.end_s - self._end_s, scene.end_s
         for target in self._targets:
             target.predict(elapsed_s)
         found = detections(scene, self._least_score, self._ground)
@@ -80,12 +73,6 @@ class Tracker:
         self._targets = [target for target in self._targets if target not in gone]
         return tracks
 
-    def _advance(self, scene: SceneFrame) -> float:
-        """Time since the frame before. Clocks are set, and only where audio was lost can much of it have passed."""
-        step_s = 0.0 if self._utc_ns is None else (scene.utc_ns - self._utc_ns) * 1e-9
-        self._utc_ns = scene.utc_ns
-        return max(0.0, step_s if scene.after_gap else min(step_s, _LONGEST_STEP_S))
-
     def _arrive(
         self, arrived: Detection, found: Sequence[Detection], joined: dict[int, Detection], new: list[Detection]
     ) -> None:
@@ -99,7 +86,7 @@ class Tracker:
         elif nearest not in joined:
             joined[nearest] = arrived
 
-    def _track(self, target: Target, *, deleted: bool, azimuth_valid: bool = True) -> Track:
+    def _track(self, target: Target, *, deleted: bool, azimuth_valid: bool) -> Track:
         gain = self._ground.elevation_gain(target.filter.direction)
         return target.track(
             deleted=deleted,
