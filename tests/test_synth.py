@@ -58,6 +58,9 @@ def test_each_is_of_its_seed_alone_and_fills_its_range(label: str) -> None:
         ("siren", 120.0, 4500.0),
         ("vehicle_horn", 150.0, 3500.0),
         ("explosion", 20.0, 1500.0),
+        ("gunshot", 100.0, 4000.0),
+        ("glass_break", 1000.0, 7950.0),
+        ("footsteps", 100.0, 5000.0),
         ("vehicle_engine", 15.0, 3000.0),
         ("machine_hum", 14.0, 5000.0),
         ("music", 50.0, 3000.0),
@@ -68,6 +71,18 @@ def test_each_lies_where_such_sounds_lie(label: str, low_hz: float, high_hz: flo
     assert low_hz < min(medians_hz)
     assert max(medians_hz) < high_hz
     assert np.ptp(medians_hz) > 0.2 * np.mean(medians_hz), "they are all alike"
+
+
+def test_steps_come_at_an_even_pace() -> None:
+    """Loudness is like itself one pace later, or two, as left and right are unlike."""
+    walked = 0
+    for seed in _SEEDS:
+        loudness = np.abs(made("footsteps", seed)).reshape(-1, 160).mean(axis=1)
+        loudness -= loudness.mean()
+        alike = np.correlate(loudness, loudness, "full")[len(loudness) - 1 :] / np.square(loudness).sum()
+        pace_s = 0.01 * (30 + alike[30:160].argmax())
+        walked += alike[30:160].max() > 0.25 and 0.3 < pace_s < 1.6
+    assert walked >= 10
 
 
 def test_a_helicopter_beats_as_its_main_rotor_does() -> None:
