@@ -4,6 +4,7 @@ A file holds `schema = 1`, `name`, and one `[[mic]]` record per microphone with 
 together, so that the channel map and the geometry cannot drift apart. Device hints are optional.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from appliance.errors import ConfigError
 from appliance.firmware import FIRMWARE_DIR
@@ -40,7 +41,14 @@ class _Device(BaseModel):
     channels: int | None = Field(default=None, ge=1)
     sample_rate_hz: int | None = Field(default=None, ge=8000)
     sample_format: Literal["S16_LE", "S24_LE", "S24_3LE", "S32_LE"] | None = None
-    usb_id: str | None = Field(default=None, pattern=r"^[0-9a-f]{4}:[0-9a-f]{4}$")
+    usb_id: str | None = None
+
+    @field_validator("usb_id")
+    @classmethod
+    def _as_lsusb_prints_it(cls, usb_id: str | None) -> str | None:
+        if usb_id is not None and not re.fullmatch(r"[0-9a-f]{4}:[0-9a-f]{4}", usb_id):
+            raise ValueError('must be vendor and product as `lsusb` prints them, such as "2886:0018"')
+        return usb_id
 
 
 class _ArrayFile(BaseModel):

@@ -32,6 +32,10 @@ class Model(Protocol):
     """`model.scene.SceneModel`."""
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of its probabilities."""
+
+    @property
     def frames_per_step(self) -> int:
         """Hops in one label frame."""
 
@@ -66,36 +70,24 @@ class Tagger(Protocol):
         """The tracks of this label frame with a second opinion on what they sound like."""
 
 
-class Stages(Protocol):
-    """`stages.Stages`: what stands between audio and events, none of which has heard anything yet."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stages:
+    """What stands between audio and events, in this order, none of which has heard anything yet; see `stages.build_stages`."""
 
-    @property
-    def extractor(self) -> Extractor:
-        """Samples → features."""
-
-    @property
-    def model(self) -> Model:
-        """Features → objects."""
-
-    @property
-    def arrivals(self) -> Arrivals | None:
-        """Samples → where the strongest sound comes from."""
-
-    @property
-    def tracker(self) -> Tracker:
-        """Objects → tracks."""
-
-    @property
-    def tagger(self) -> Tagger | None:
-        """Tracks → the same with a second opinion."""
-
-    @property
-    def policy(self) -> EventPolicy:
-        """Tracks → events."""
-
-    @property
-    def novelty(self) -> Novelty | None:
-        """Tracks → the same with how strange they are here."""
+    extractor: Extractor
+    """Samples → features of the array."""
+    model: Model
+    """Features → objects."""
+    arrivals: Arrivals | None
+    """Samples → where the strongest sound comes from, where there is a tagger to say what it is."""
+    tracker: Tracker
+    """Objects → tracks."""
+    tagger: Tagger | None
+    """Tracks → the same with a second opinion on what they sound like, where the model has one beside it."""
+    policy: EventPolicy
+    """Tracks → events."""
+    novelty: Novelty | None = None
+    """Tracks → the same with how strange they are here, where [novelty] is enabled and the site has a memory."""
 
 
 class EventSink(Protocol):

@@ -1,48 +1,56 @@
 """From settings to the stages of a pipeline, the same for the field, replay and demo."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from appliance.config import SiteSettings
 from appliance.dsp.arrivals import ArrivalFinder
 from appliance.dsp.features import FeatureExtractor
 from appliance.errors import ConfigError
 from appliance.events import EventPolicy, UlidFactory, policies_for
+from appliance.events.confidence import Calibration
 from appliance.geometry import ArrayGeometry
-from appliance.model.scene import SceneModel
-from appliance.model.tagger import ObjectTagger
 from appliance.novelty.listener import NoveltyListener
 from appliance.novelty.memory import MemorySettings, SiteMemory
+from appliance.pipeline import Extractor, Model, Stages, Tagger
 from appliance.tracking import Tracker
 from appliance.types import ClockQuality
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """What stands between audio and events, in this order."""
+class HearingModel(Model, Protocol):
+    """`model.scene.SceneModel`, or what the lab judges beside it."""
 
-    extractor: FeatureExtractor
-    """Samples → features of the array."""
-    model: SceneModel
-    """Features → objects."""
-    arrivals: ArrivalFinder | None
-    """Samples → where the strongest sound comes from, where there is a tagger to say what it is."""
-    tracker: Tracker
-    """Objects → tracks."""
-    tagger: ObjectTagger | None
-    """Tracks → the same with a second opinion on what they sound like, where the model has one beside it."""
-    policy: EventPolicy
-    """Tracks → events."""
-    novelty: NoveltyListener | None = None
-    """Tracks → the same with how strange they are here, where [novelty] is enabled and the site has a memory."""
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Class → probability from which it counts as heard; a class that is missing keeps the policy's own."""
+
+    @property
+    def calibration(self) -> Calibration:
+        """How its scores are worded as probabilities."""
+
+    @property
+    def doa_sigma_factor(self) -> float:
+        """What makes the sigmas of tracks true."""
+
+    @property
+    def detection_activity(self) -> float:
+        """From which activity an object is a detection, where the site file does not say."""
+
+    @property
+    def sounds(self) -> tuple[str, ...]:
+        """What the tagger beside it tells apart; empty where it has none."""
+
+    def new_tagger(self, geometry: ArrayGeometry) -> Tagger | None:
+        """What hears an array beside the model and has heard nothing yet; None where it has to do alone."""
 
 
 def build_stages(
     settings: SiteSettings,
     geometry: ArrayGeometry,
-    model: SceneModel,
+    model: HearingModel,
     *,
+    extractor: Extractor | None = None,
     ulids: UlidFactory,
     clock: Callable[[], ClockQuality],
     site_file: Path | None = None,
@@ -50,7 +58,8 @@ def build_stages(
 ) -> Stages:
     """Fresh stages; raises `ConfigError` (naming `site_file`) where [policy] does not fit the model.
 
-    With the site's `memory` (of `new_memory`) what is unlike the site becomes events too.
+    A model that wants no features brings its own `extractor`. With the site's `memory` (of `new_memory`) what is unlike the
+    site becomes events too.
     """
     try:
         policies = policies_for(model.classes, model.thresholds, settings.policy)
@@ -79,10 +88,10 @@ def build_stages(
         if memory is not None
         else None
     )
-    return Stages(FeatureExtractor(geometry), model, arrivals, tracker, tagger, policy, novelty)
+    return Stages(extractor or FeatureExtractor(geometry), model, arrivals, tracker, tagger, policy, novelty)
 
 
-def new_memory(settings: SiteSettings, model: SceneModel, site_file: Path | None = None) -> SiteMemory:
+def new_memory(settings: SiteSettings, model: HearingModel, site_file: Path | None = None) -> SiteMemory:
     """An empty memory of what this model's tagger hears of a site; raises `ConfigError` (naming `site_file`) where it has none."""
     if not model.sounds:
         raise _in_file(

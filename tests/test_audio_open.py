@@ -50,8 +50,9 @@ def test_the_site_file_wins_over_the_array_file_over_the_defaults() -> None:
     ],
 )
 def test_a_contradiction_names_key_and_remedy(settings: dict[str, Any], device: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        capture_spec(CaptureSettings(**settings), _array(**device))
+    with pytest.raises(ConfigError, match=message) as caught:
+        capture_spec(CaptureSettings(**settings), _array(**device), Path("site.toml"))
+    assert str(caught.value).startswith("array " if device else "site.toml: [capture] ")
 
 
 def test_a_binding_that_is_not_installed_is_a_settings_error() -> None:

@@ -137,6 +137,17 @@ def test_samples_that_are_no_numbers_are_refused(write: WriteRecording, respeake
         list(source.blocks())
 
 
+def test_samples_far_beyond_full_scale_are_refused(write: WriteRecording, respeaker: ArrayGeometry) -> None:
+    """As floats they are numbers, but their power is none."""
+    frames = 2.0 * np.ones((5000, 4))
+    frames[4000, 2] = -1e30
+    with (
+        ReplaySource(write(frames, subtype="FLOAT"), respeaker) as source,
+        pytest.raises(RecordingError, match=r"beyond ±1000 after 0\.20 s, where full scale is ±1; export"),
+    ):
+        list(source.blocks())
+
+
 @pytest.mark.parametrize(("name", "least"), [("yard.wav", 7990), ("yard.flac", 3200)])
 def test_a_truncated_recording_is_heard_up_to_its_end_and_then_refused(
     write: WriteRecording, respeaker: ArrayGeometry, name: str, least: int

@@ -138,7 +138,7 @@ def test_a_meta_file_of_before_changes_nothing(intensity_model: Path) -> None:
 
 def tracks_at(factor: float, azimuths_deg: Sequence[float]) -> list[tuple[float, float]]:
     """(azimuth, variance) of one track over frames in which a drone is heard at these azimuths."""
-    tracker, found = Tracker(TrackingSettings(), sigma_factor=factor), []
+    tracker, found = Tracker(TrackingSettings(), detection_activity=0.15, sigma_factor=factor), []
     for index, azimuth_deg in enumerate(azimuths_deg):
         drone = SceneObject(0, 0.9, np.array([0.9], np.float32), Direction(azimuth_deg, 0.0), 6.0)
         (track,) = tracker.update(SceneFrame((drone,), 0.1 * index, index * 100_000_000))

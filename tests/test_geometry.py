@@ -108,6 +108,11 @@ def test_microphone_order_and_position_stay_together(tmp_path: Path) -> None:
         ("alsa_channel = 3", "alsa_channel = 4", "[[mic]] alsa_channel: 4 is beyond [device] channels = 4"),
         ("alsa_channel = 3", "alsa_chanel = 3", 'alsa_chanel: unknown key; did you mean "alsa_channel"?'),
         ("alsa_channel = 3", "alsa_channel = -3", "alsa_channel: input should be greater than or equal to 0"),
+        (
+            "channels = 4",
+            'channels = 4\nusb_id = "1D6B:2"',
+            "usb_id: must be vendor and product as `lsusb` prints them",
+        ),
         ("channels = 4", "chanels = 4", '[device] chanels: unknown key; did you mean "channels"?'),
         ("schema = 1", "schema = 2", "schema: input should be 1 (got 2)"),
         ("schema = 1\n", "", "schema: missing; add it"),

@@ -143,7 +143,7 @@ def slot(index: int, azimuth_deg: float, kind: int, activity: float = 0.9, *, ma
 
 def test_masks_follow_the_track_and_not_the_slot() -> None:
     """Two sounds change slots halfway; each track keeps the mask of its own sound, and two slots of one sound add up."""
-    tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
+    tracker, masks = Tracker(TrackingSettings(), detection_activity=0.15), ObjectMasks(("a", "b", "c"))
     for frame in range(10):
         drone_slot = 0 if frame < 5 else 2
         objects = sorted(
@@ -163,7 +163,7 @@ def test_masks_follow_the_track_and_not_the_slot() -> None:
 
 def test_direct_masks_follow_the_track_and_never_exceed_the_mask() -> None:
     """One sound in two slots; the direct mask of one of them says a little more than there is."""
-    tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
+    tracker, masks = Tracker(TrackingSettings(), detection_activity=0.15), ObjectMasks(("a", "b", "c"))
     for frame in range(6):
         first, second = slot(0, 10.0, 0), slot(1, 12.0, 0)
         assert first.mask is not None
@@ -179,7 +179,7 @@ def test_direct_masks_follow_the_track_and_never_exceed_the_mask() -> None:
 
 
 def test_a_track_that_is_never_confirmed_is_no_object_and_others_have_two_seconds_around_what_was_heard() -> None:
-    tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
+    tracker, masks = Tracker(TrackingSettings(), detection_activity=0.15), ObjectMasks(("a", "b", "c"))
     loud = [30, 31, 32, 33, 36, 37]
     for frame in range(80):
         objects = [slot(0, 10.0, 0, 0.9 if frame in loud else 0.0), slot(1, 150.0, 1, 0.9 if frame == 34 else 0.0)]
@@ -194,7 +194,7 @@ def test_a_track_that_is_never_confirmed_is_no_object_and_others_have_two_second
 
 @pytest.mark.parametrize("announced", [False, True])
 def test_what_power_alone_found_is_an_object_once_an_event_came_of_it(announced: bool, make_event: MakeEvent) -> None:
-    tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
+    tracker, masks = Tracker(TrackingSettings(), detection_activity=0.15), ObjectMasks(("a", "b", "c"))
     for frame in range(30):
         scene = SceneFrame((slot(0, 10.0, 0, 0.0),), (frame + 1) * 0.1, (frame + 1) * 100_000_000)
         tracks = tracker.update(scene, Arrival(Direction(80.0, 0.0), 8.0) if 5 <= frame < 15 else None)
@@ -210,7 +210,7 @@ def test_what_power_alone_found_is_an_object_once_an_event_came_of_it(announced:
 
 
 def test_a_model_without_masks_is_refused() -> None:
-    tracker, masks = Tracker(TrackingSettings()), ObjectMasks(("a", "b", "c"))
+    tracker, masks = Tracker(TrackingSettings(), detection_activity=0.15), ObjectMasks(("a", "b", "c"))
     scene = SceneFrame((slot(0, 0.0, 0, masked=False),), 0.0, 0)
     with pytest.raises(ModelError, match="no masks"):
         masks.add(scene, tracker.update(scene), ())

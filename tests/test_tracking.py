@@ -43,7 +43,7 @@ class Run:
     """Feeds a tracker frame by frame and keeps what it said."""
 
     def __init__(self, **changes: float) -> None:
-        self.tracker = Tracker(TrackingSettings.model_validate(changes))
+        self.tracker = Tracker(TrackingSettings.model_validate(changes), detection_activity=0.15)
         self.history: list[list[Track]] = []
         self.end_s, self.clock_ns = 0.0, 0
 
@@ -407,7 +407,7 @@ def test_an_arrival_from_elsewhere_is_a_track_beside_those_of_the_network() -> N
 
 
 def test_the_ground_does_not_flatten_what_power_tells_of_elevation() -> None:
-    tracker = Tracker(TrackingSettings(), MountSettings(ground="grass"))
+    tracker = Tracker(TrackingSettings(), MountSettings(ground="grass"), detection_activity=0.15)
     for index in range(10):
         tracks = tracker.update(SceneFrame((QUIET,), 0.1 * index, index * FRAME_NS), arriving(40.0, 25.0))
     assert tracks[0].doa.elevation_deg == pytest.approx(25.0, abs=0.5)

@@ -81,7 +81,7 @@ def test_the_gain_of_an_error_is_the_slope_of_what_is_raised() -> None:
 
 @pytest.mark.parametrize(("valid", "elevation_deg"), [(True, 30.3), (False, 0.0)])
 def test_tracks_are_raised_where_elevation_is_told_at_all(valid: bool, elevation_deg: float) -> None:
-    tracker = Tracker(TrackingSettings(), MountSettings(ground="grass"))
+    tracker = Tracker(TrackingSettings(), MountSettings(ground="grass"), detection_activity=0.15)
     scores = np.array([0.9, 0.0], np.float32)
     for frame in range(10):
         doa = Direction(30.0, 15.57 if valid else 0.0, valid)

@@ -1,5 +1,7 @@
 """From settings to a running capture: which device, which channels, which binding."""
 
+from pathlib import Path
+
 from appliance.audio import alsa
 from appliance.audio.live import LiveSource, StreamOpener
 from appliance.audio.pyaudio_source import PyAudioStream
@@ -13,29 +15,32 @@ _RATES_HZ = (16000, 44100, 48000)
 _BACKENDS: dict[str, StreamOpener] = {"sounddevice": SounddeviceStream, "pyaudio": PyAudioStream}
 
 
-def open_capture(settings: CaptureSettings, geometry: ArrayGeometry) -> LiveSource:
+def open_capture(settings: CaptureSettings, geometry: ArrayGeometry, site_file: Path | None = None) -> LiveSource:
     """Open the array's capture device; listening begins with `blocks`.
 
-    Raises `ConfigError` where settings and array file contradict each other, or the binding is not installed;
+    Raises `ConfigError` (naming `site_file`) where settings and array file contradict each other, or the binding is not installed;
     `DeviceError` where the device is missing, busy, or refuses rate, channels or format.
     """
-    return LiveSource(capture_spec(settings, geometry), _BACKENDS[settings.backend])
+    return LiveSource(capture_spec(settings, geometry, site_file), _BACKENDS[settings.backend])
 
 
-def capture_spec(settings: CaptureSettings, geometry: ArrayGeometry) -> CaptureSpec:
+def capture_spec(settings: CaptureSettings, geometry: ArrayGeometry, site_file: Path | None = None) -> CaptureSpec:
     """What to open: the site's [capture] first, then the array file's [device], then the default."""
-    hints = geometry.device
+    hints, where = geometry.device, f"{site_file}: " if site_file else ""
     device = settings.device or hints.alsa_card_id
     if not device:
         raise ConfigError(
-            f"[capture] device: empty, and array {geometry.name!r} names no alsa_card_id; set it to the card id that `arecord -L` shows"
+            f"{where}[capture] device: empty, and array {geometry.name!r} names no alsa_card_id; set it to the card id that `arecord -L` shows"
         )
-    alsa.refuse_index(device)
+    try:
+        alsa.refuse_index(device)
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from None
     highest = max(geometry.alsa_channels)
     channels = settings.channels or hints.channels or highest + 1
     if channels <= highest:
         raise ConfigError(
-            f"[capture] channels: {channels} leaves out channel {highest} of array {geometry.name!r}; set at least {highest + 1}"
+            f"{where}[capture] channels: {channels} leaves out channel {highest} of array {geometry.name!r}; set at least {highest + 1}"
         )
     rate_hz = settings.sample_rate_hz or hints.sample_rate_hz or _RATES_HZ[0]
     if rate_hz not in _RATES_HZ:

@@ -22,6 +22,8 @@ _NS_PER_SAMPLE = 1_000_000_000 // SAMPLE_RATE_HZ  # 62500 exactly
 # Writers that cannot seek back (a pipe, an unlimited `arecord`) leave one of these as the length of the data.
 _UNKNOWN_FROM_BYTES = 0x7FFF0000
 _UNKNOWN_FRAMES = 1 << 62
+# Floats may exceed full scale, by as much as a volume control does; what is beyond is no sound, and its power no number.
+_LOUDEST = 1e3
 
 
 class ReplaySource:
@@ -63,9 +65,13 @@ class ReplaySource:
         return SAMPLE_RATE_HZ
 
     @property
-    def recorded_hz(self) -> int:
-        """The sample rate of the file."""
-        return int(self._file.samplerate)
+    def shortcoming(self) -> str:
+        """One line on what the recording lacks of what a unit hears; empty where nothing."""
+        recorded_hz = int(self._file.samplerate)
+        if recorded_hz >= SAMPLE_RATE_HZ:
+            return ""
+        missing = f"all above {recorded_hz // 2} Hz, which the unit listens to, is missing"
+        return f"{self._path}: recorded at {recorded_hz} Hz: {missing}; record at {SAMPLE_RATE_HZ} Hz or more"
 
     @property
     def mics(self) -> int:
@@ -145,6 +151,10 @@ class ReplaySource:
             if not np.isfinite(frames).all():
                 raise RecordingError(
                     f"{self._path}: holds samples that are not numbers after {self._seconds(done)}; export the recording again"
+                )
+            if np.abs(frames).max() > _LOUDEST:
+                raise RecordingError(
+                    f"{self._path}: holds samples beyond ±{_LOUDEST:g} after {self._seconds(done)}, where full scale is ±1; export the recording again"
                 )
             done += len(frames)
             yield frames

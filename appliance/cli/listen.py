@@ -44,9 +44,11 @@ def listen(
         source: AudioSource
         duration_s = None
         if file is None:
-            source = stack.enter_context(open_capture(settings.capture, geometry))
+            source = stack.enter_context(open_capture(settings.capture, geometry, site))
         else:
             recording = stack.enter_context(ReplaySource(file, geometry, realtime=True))
+            if recording.shortcoming:
+                typer.echo(recording.shortcoming, err=True)
             source, duration_s = recording, recording.duration_s
         # Ctrl-C ends the audio, so that the last picture stays and the device is given back.
         signal.signal(signal.SIGINT, lambda *_: source.close())

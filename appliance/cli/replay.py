@@ -24,7 +24,6 @@ from appliance.store import EventLog
 from appliance.types import Event
 
 # Replays begin here, whatever the time is: two runs must agree.
-_START_UTC_NS = 0
 _HASH_BYTES = 1 << 20
 
 
@@ -68,14 +67,9 @@ def replay(
     if stems and not scene_model.gives_masks:
         raise ModelError(f"--stems: model {scene_model.meta.name} gives no masks; name one that was exported with them")
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(ReplaySource(file, geometry, realtime=realtime, start_utc_ns=_START_UTC_NS))
-        if source.recorded_hz < source.sample_rate_hz:
-            half_hz = source.recorded_hz // 2
-            missing = f"all above {half_hz} Hz, which the unit listens to, is missing"
-            typer.echo(
-                f"{file}: recorded at {source.recorded_hz} Hz: {missing}; record at {source.sample_rate_hz} Hz or more",
-                err=True,
-            )
+        source = stack.enter_context(ReplaySource(file, geometry, realtime=realtime))
+        if source.shortcoming:
+            typer.echo(source.shortcoming, err=True)
         ulids = seeded_ulids(_seed(file, settings, geometry, scene_model))
         stages = build_stages(settings, geometry, scene_model, ulids=ulids, clock=lambda: "replay", site_file=site)
         sink: EventSink = _Once(stack.enter_context(EventLog(db))) if db else []

@@ -20,8 +20,8 @@ from appliance.errors import ApplianceError
 from appliance.events import random_ulids
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
-from appliance.pipeline import Moment, run
-from appliance.stages import Stages, build_stages
+from appliance.pipeline import Moment, Stages, run
+from appliance.stages import build_stages
 from appliance.types import Event
 
 _LOG = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class HearingCheck:
         self._period_s = 60.0 * settings.hearing.check_minutes
         self.knows_target = TARGET_CLASS in classes
         """False for a model of other sounds, which cannot be checked so."""
-        self._stages: Stages | None = None
+        self._model: SceneModel | None = None
         self._lock = threading.Lock()
         self._checks = 0
         self._nan_frames = 0
@@ -162,22 +162,19 @@ class HearingCheck:
 
     def _fresh_stages(self) -> Stages:
         """The model is loaded once: on some providers that takes minutes."""
-        model = (
-            self._stages.model
-            if self._stages
-            else SceneModel.load(self._settings.model.file, provider=self._settings.model.provider)
-        )
-        model.reset()
-        self._stages = build_stages(
+        if self._model is None:
+            self._model = SceneModel.load(self._settings.model.file, provider=self._settings.model.provider)
+        self._model.reset()
+        stages = build_stages(
             self._settings,
             self._geometry,
-            model,
+            self._model,
             ulids=random_ulids(),
             clock=lambda: "replay",
             site_file=self._site_file,
         )
-        self._stages.policy.set_thresholds(self._thresholds())
-        return self._stages
+        stages.policy.set_thresholds(self._thresholds())
+        return stages
 
     def _work(self) -> None:
         due_s = time.monotonic() + _FIRST_S

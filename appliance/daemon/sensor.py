@@ -28,8 +28,8 @@ from appliance.errors import ApplianceError, DeviceError, StoreError
 from appliance.events import policies_for, random_ulids
 from appliance.geometry import ArrayGeometry, load_array
 from appliance.model.scene import SceneModel
-from appliance.pipeline import PipelineSummary, run
-from appliance.stages import Stages, build_stages
+from appliance.pipeline import PipelineSummary, Stages, run
+from appliance.stages import build_stages
 from appliance.store import EventLog
 from appliance.store.clips import ClipLog
 from appliance.store.ladder import has_room_for_clips
@@ -90,10 +90,10 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 log.path,
                 settings.clips,
                 mics=geometry.mics,
-                bits=bits_for(capture_spec(settings.capture, geometry).sample_format),
+                bits=bits_for(capture_spec(settings.capture, geometry, site_file).sample_format),
                 has_room=lambda: has_room_for_clips(log.path, settings.retention),
             )
-            with controls, recorder, hearing, open_capture(settings.capture, geometry) as source:
+            with controls, recorder, hearing, open_capture(settings.capture, geometry, site_file) as source:
                 beside = Beside(controls, recorder, microphones, hearing, keeper)
                 summary = serve(settings, source, stages, log, stop, beside)
         except ApplianceError as error:

@@ -23,6 +23,7 @@ from appliance.geometry import ArrayGeometry
 from appliance.lab.baseline_files import read_baseline
 from appliance.lab.checkpoint import rebuilt
 from appliance.lab.dcase_csv import SeldRow
+from appliance.lab.hear import BareModel
 from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.scenes import TARGETS
@@ -176,15 +177,15 @@ def rows_by_frame(accdoa: npt.NDArray[np.floating], threshold: float = _ACTIVE_L
     return frames
 
 
-class AccdoaModel:
+class AccdoaModel(BareModel):
     """The network in the place of the pipeline's model: its three loudest sources are the objects, silent ones among them."""
 
     frames_per_step = HOPS_PER_LABEL
     classes = CLASSES
 
     def __init__(self, network: AccdoaCrnn, thresholds: Mapping[str, float] | None = None) -> None:
+        super().__init__(thresholds)
         self._network = network.eval()
-        self.thresholds: Mapping[str, float] = thresholds or {}
         self.reset()
 
     def reset(self) -> None:

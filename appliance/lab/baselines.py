@@ -9,7 +9,7 @@ and the policy of the field apply; thresholds are set by `lab.calibrate` on reco
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from appliance.dsp.hops import Hops
 from appliance.dsp.srp import SrpPhat
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
+from appliance.lab.hear import BareModel
 from appliance.types import AudioBlock, Complex64Array, Direction, FeatureFrame, Float32Array, SceneFrame, SceneObject
 
 Floats = npt.NDArray[np.float64]
@@ -151,14 +152,14 @@ class _RawFrames:
         return [FeatureFrame(_NO_FEATURES, hop.samples, mics, hop.end_s, hop.utc_ns) for hop in self._hops.push(block)]
 
 
-class _BaselineModel:
+class _BaselineModel(BareModel):
     """A detector in the network's place: one slot, one class."""
 
     classes = ("drone",)
-    thresholds: Mapping[str, float] = {}
     frames_per_step = HOPS_PER_LABEL
 
     def __init__(self, detector: type[SrpEnergy] | type[HarmonicComb], geometry: ArrayGeometry, threshold: float):
+        super().__init__()
         self._new, self._geometry, self._threshold = detector, geometry, threshold
         self.reset()
 

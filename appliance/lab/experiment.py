@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,7 @@ from appliance.errors import ConfigError
 from appliance.lab.network import NetworkSettings
 from appliance.lab.scenes import SceneSettings
 from appliance.lab.train_settings import TrainSettings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from appliance.toml_file import read_toml
 
 EXPERIMENTS_DIR = Path(__file__).parent / "experiments"
 _TABLES: dict[str, type] = {"network": NetworkSettings, "scenes": SceneSettings}
@@ -32,11 +27,11 @@ def load_experiment(name_or_path: str, changes: Mapping[str, Any] | None = None)
     if path.suffix != ".toml":
         path = EXPERIMENTS_DIR / f"{name_or_path}.toml"
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = read_toml(path)
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in EXPERIMENTS_DIR.glob("*.toml")))
         raise ConfigError(f"{path}: no such experiment; give a TOML file or one of: {known}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a TOML file ({error})") from error
     raw |= {key: value for key, value in (changes or {}).items() if value is not None}
     _refuse_unknown(path, "", raw, TrainSettings)

@@ -1,6 +1,5 @@
 """Train the full DeepASA on rendered scenes. It wants a GPU: a clip of 4 s costs a quarter of a tera multiply-add and thrice that to learn."""
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +17,8 @@ from appliance.lab.experiment import EXPERIMENTS_DIR
 from appliance.lab.full_losses import asa_loss
 from appliance.lab.full_network import DeepAsa, FullNetworkSettings
 from appliance.lab.full_scenes import FullBatches, FullSceneSettings
+from appliance.toml_file import read_toml
 from appliance.validation import one_line
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FULL_EXPERIMENT = EXPERIMENTS_DIR / "full.toml"
 _SAVE_EVERY = 500
@@ -67,8 +62,8 @@ class FullTraining(BaseModel):
 def load_full_experiment(path: Path = FULL_EXPERIMENT, *, steps: int | None = None) -> FullTraining:
     """The experiment of a TOML file, its steps changed where not None. Raises `ConfigError` that names file and key."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raw = read_toml(path)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a TOML file ({error}); see {FULL_EXPERIMENT}") from error
     try:
         return FullTraining.model_validate(raw if steps is None else raw | {"steps": steps})

@@ -9,31 +9,32 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.config import ClassPolicy, MountSettings, SiteSettings, Surface
-from appliance.dsp.arrivals import ArrivalFinder
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.events import EventPolicy, policies_for, seeded_ulids
+from appliance.events import policies_for, seeded_ulids
 from appliance.events.confidence import Calibration, confidence
 from appliance.geometry import ArrayGeometry
 from appliance.lab.sensors import LABEL_SAMPLES
-from appliance.model.scene import SceneModel
-from appliance.pipeline import Arrivals, Extractor, Model, Moment, Novelty, Observer, Tagger, run
-from appliance.tracking import Tracker
+from appliance.pipeline import Extractor, Moment, Observer, run
+from appliance.stages import HearingModel, build_stages
 from appliance.types import AudioBlock, Event, Float32Array
 
 TARGET = "drone"
 """The class whose score is kept frame by frame."""
 
 
-class ClassModel(Model, Protocol):
-    """A pipeline's model that says which classes it knows."""
+class BareModel:
+    """What a model of the judge's has beside its own `step` where nothing corrects it and no tagger hears with it."""
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, in the order of its probabilities."""
+    doa_sigma_factor = 1.0
+    detection_activity = 0.15
+    sounds: tuple[str, ...] = ()
 
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """Class → probability from which it counts as heard; a class that is missing keeps the policy's own."""
+    def __init__(self, thresholds: Mapping[str, float] | None = None) -> None:
+        self.thresholds = thresholds or {}
+        self.calibration: Calibration = {}
+
+    def new_tagger(self, geometry: ArrayGeometry) -> None:
+        """None hears beside it."""
 
 
 class System(Protocol):
@@ -43,21 +44,8 @@ class System(Protocol):
     def name(self) -> str:
         """Its name in the report."""
 
-    def stages(self, geometry: ArrayGeometry) -> tuple[Extractor, ClassModel]:
+    def stages(self, geometry: ArrayGeometry) -> tuple[Extractor, HearingModel]:
         """A front end and a model that have heard nothing yet, for an array."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Stages:
-    """As `stages.Stages`, with the stages of any system."""
-
-    extractor: Extractor
-    model: Model
-    arrivals: Arrivals | None
-    tracker: Tracker
-    tagger: Tagger | None
-    policy: EventPolicy
-    novelty: Novelty | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,27 +190,12 @@ def hear(
     # A simulated array looks exactly where its recipe says.
     settings = SiteSettings(mount=MountSettings(heading_sigma_deg=0.0, ground=ground))
     extractor, model = system.stages(geometry)
-    network = model if isinstance(model, SceneModel) else None
-    calibration = network.calibration if network else {}
+    stages = build_stages(
+        settings, geometry, model, extractor=extractor, ulids=seeded_ulids(b"judge"), clock=lambda: "replay"
+    )
     policies = policies_for(model.classes, model.thresholds, settings.policy)
-    policy = EventPolicy(
-        model.classes,
-        policies,
-        unit=settings.unit,
-        mount=settings.mount,
-        ulids=seeded_ulids(b"judge"),
-        clock=lambda: "replay",
-        calibration=calibration,
-    )
-    corrected = (
-        {"sigma_factor": network.doa_sigma_factor, "detection_activity": network.detection_activity} if network else {}
-    )
-    tracker = Tracker(settings.tracking, settings.mount, **corrected)
-    tagger = network.new_tagger(geometry) if network else None
-    collector = _Collector(model.classes, policies, calibration, tagged=tagger is not None)
-    source = MemorySource(samples, gaps)
-    arrivals = ArrivalFinder(geometry) if tagger else None
-    run(source, _Stages(extractor, model, arrivals, tracker, tagger, policy), collector, [collector, *observers])
+    collector = _Collector(model.classes, policies, model.calibration, tagged=stages.tagger is not None)
+    run(MemorySource(samples, gaps), stages, collector, [collector, *observers])
     frames = max(collector.target, default=-1) + 1
     score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
     for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():

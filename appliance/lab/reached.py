@@ -18,7 +18,6 @@ from appliance.lab.hear import System, hear
 from appliance.lab.judged import GRACE_S, MAX_ERROR_DEG, source_errors, track_pointing
 from appliance.lab.recipe import Recipe
 from appliance.lab.render import RenderedScene, SourceTruth, render
-from appliance.model.scene import SceneModel
 from appliance.pipeline import Moment
 from appliance.types import Direction, Event
 
@@ -91,7 +90,7 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
     tracks = _Tracks()
     heard = hear(scene.samples, geometry, system, [tracks], ground=recipe.ground)
     _, model = system.stages(geometry)
-    factor = model.doa_sigma_factor if isinstance(model, SceneModel) else 1.0
+    factor = model.doa_sigma_factor
     outcome = Reached(recipe.seconds)
     for source in scene.sources:
         errors = source_errors(source, track_pointing(heard.frames, source.label), geometry.is_planar)

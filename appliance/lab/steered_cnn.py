@@ -21,6 +21,7 @@ from appliance.geometry import ArrayGeometry
 from appliance.lab.accdoa import ConvBlock
 from appliance.lab.baseline_files import read_baseline
 from appliance.lab.checkpoint import rebuilt
+from appliance.lab.hear import BareModel
 from appliance.lab.layers import CausalConv, State
 from appliance.lab.pack import CLASSES
 from appliance.lab.steering import PEAKS, steered_level, strongest, strongest_target
@@ -128,15 +129,15 @@ def steered_cnn_loss(outputs: Mapping[str, Tensor], truth: Mapping[str, Tensor])
     return (weight * cost).sum() / weight.sum()
 
 
-class SteeredCnnModel:
+class SteeredCnnModel(BareModel):
     """The network in the place of the pipeline's model: one object, active by 1 − P(none)."""
 
     frames_per_step = HOPS_PER_LABEL
     classes = CLASSES
 
     def __init__(self, network: SteeredCnn, thresholds: Mapping[str, float] | None = None) -> None:
+        super().__init__(thresholds)
         self._network = network.eval()
-        self.thresholds: Mapping[str, float] = thresholds or {}
         self.reset()
 
     def reset(self) -> None:

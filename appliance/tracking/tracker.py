@@ -27,13 +27,13 @@ class Tracker:
         settings: TrackingSettings,
         mount: MountSettings = _IN_FREE_FIELD,
         *,
+        detection_activity: float,
         sigma_factor: float = 1.0,
-        detection_activity: float = 0.15,
     ) -> None:
         """`mount` says what ground flattens the elevations, and how the array hangs above it; without it nothing does.
 
-        `sigma_factor` is the model's correction of the sigmas that tracks state; what is tracked does not depend on it.
-        `detection_activity` is the model's, for settings that name none.
+        `detection_activity` is the model's, for settings that name none. `sigma_factor` is its correction of the sigmas that
+        tracks state; what is tracked does not depend on it.
         """
         self._settings = settings
         self._ground = Ground(mount)
