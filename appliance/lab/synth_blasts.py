@@ -38,13 +38,15 @@ def synth_explosion(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.
 def synth_gunshot(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
     """One shot, some, or a burst (n,), peak ±1: near or far, with the bullet's crack or without, at times suppressed."""
     samples = int(seconds * SAMPLE_RATE_HZ)
-    positive_s = log_uniform(rng, 0.00015, 0.0015)
+    positive_s = log_uniform(rng, 0.0001, 0.001)
+    # After the blast comes the gas that rushes out, and what the gun itself does.
+    rush_s, rush = log_uniform(rng, 0.003, 0.06), gain(rng, -9.0, 12.0)
     suppressed = ring(rng, log_uniform(rng, 0.002, 0.02)) if rng.random() < 0.12 else None
     crack_before_s = log_uniform(rng, 0.0005, 0.4) if rng.random() < 0.35 else 0.0
     crack = _n_wave(log_uniform(rng, 0.0002, 0.0006)) * gain(rng, -12.0, 6.0)
     echo, steady, sound = _tail(rng), rng.uniform(0.0, 2.0), np.zeros(samples)
     for at in _fired_at(rng, samples):
-        blast = _blast(rng, positive_s) if suppressed is None else suppressed
+        blast = _joined(_blast(rng, positive_s), rush * ring(rng, rush_s)) if suppressed is None else suppressed
         blast = blast * gain(rng, -steady, 0.0)
         after = int(crack_before_s * SAMPLE_RATE_HZ)
         shot = np.zeros(after + max(len(blast), len(crack)))
@@ -53,11 +55,19 @@ def synth_gunshot(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.fl
             shot[: len(crack)] += crack
         heard = fftconvolve(shot, echo)[: samples - at]
         sound[at : at + len(heard)] += heard
-    if rng.random() < 0.6:  # by air and obstacles
+    if rng.random() < 0.5:  # by air and obstacles
         sound = softened(rng, sound, 600.0, 7500.0)
-    if rng.random() < 0.4:  # louder than the microphone bears
+    if rng.random() < 0.5:  # louder than the microphone bears
         sound = np.tanh(peak_1(sound) * gain(rng, 6.0, 36.0))
     return peak_1(sound)
+
+
+def _joined(one: Samples, other: Samples) -> Samples:
+    """Both from the same moment on."""
+    both = np.zeros(max(len(one), len(other)))
+    both[: len(one)] += one
+    both[: len(other)] += other
+    return both
 
 
 def _fired_at(rng: np.random.Generator, samples: int) -> list[int]:
