@@ -58,7 +58,7 @@ def test_each_is_of_its_seed_alone_and_fills_its_range(label: str) -> None:
         ("siren", 120.0, 4500.0),
         ("vehicle_horn", 150.0, 3500.0),
         ("explosion", 20.0, 1500.0),
-        ("gunshot", 100.0, 4000.0),
+        ("gunshot", 100.0, 6500.0),
         ("glass_break", 1000.0, 7950.0),
         ("footsteps", 100.0, 5000.0),
         ("vehicle_engine", 15.0, 3000.0),
