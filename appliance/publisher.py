@@ -34,6 +34,7 @@ _LOG = logging.getLogger(__name__)
 _POLL_S = 0.05
 _PRESENCE_PERIOD_S = 1.0
 _STORE_RETRY_S = 1.0
+_COUNT_PERIOD_S = 10.0
 _FAREWELL_S = 3.0
 _SAY_AGAIN_S = 600.0
 
@@ -87,14 +88,16 @@ class _Publisher:
             systemd.notify("WATCHDOG=1")
             try:
                 connector.step(_POLL_S)
+                self._follow_the_file()
                 # Before status says that the unit is there: from then on nothing is left out.
                 self._drain.begin()
+                # Before all else that is read: a damaged table of mutes must not keep an alert back.
+                self._drain.step()
+                self._live.step()
                 if time.monotonic() >= self._presence_due_s:
                     self._look()
                     self._presence_due_s = time.monotonic() + _PRESENCE_PERIOD_S
-                self._drain.step()
                 self._commands.step(self._store.commands, _classes(self._states))
-                self._live.step()
             except BrokerError as error:
                 complaints.add(error, f"next attempt in {connector.wait_s:.1f} s; events wait in {log_path}")
             except StoreError as error:
@@ -109,11 +112,14 @@ class _Publisher:
         systemd.notify("STOPPING=1")
         _leave(connector, self._drain, self._presence)
 
-    def _look(self) -> None:
-        """Read what the sensor and the operators have said, and say it."""
+    def _follow_the_file(self) -> None:
+        """The sensor puts another in the place of a corrupt one."""
         if self._store.was_replaced():
             self._store.open()
             self._drain = self._new_drain()
+
+    def _look(self) -> None:
+        """Read what the sensor and the operators have said, and say it."""
         self._states = self._store.log.states()
         self._adjustments = self._store.commands.adjustments()
         self._presence.step(self._states, self._adjustments, [], self._health)
@@ -164,6 +170,8 @@ class _Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._opened = contextlib.ExitStack()
+        self._health: dict[str, Any] | None = None
+        self._health_due_s = 0.0
         self.open()
 
     def open(self) -> None:
@@ -175,7 +183,7 @@ class _Store:
             self._opened.close()
             self._opened = opening.pop_all()
         self.outbox, self.log, self.commands = outbox, log, commands
-        self._inode = self._path.stat().st_ino
+        self._inode, self._health = self._path.stat().st_ino, None
 
     def was_replaced(self) -> bool:
         """True where the path leads to another file now, or to none."""
@@ -185,8 +193,12 @@ class _Store:
             return True
 
     def health(self) -> dict[str, Any]:
-        """What `health` says of the publisher."""
-        return {"outbox": self.outbox.counts(), "disk_free_bytes": shutil.disk_usage(self._path.parent).free}
+        """What `health` says of the publisher; as it was up to some seconds ago, for a long outbox takes time to count."""
+        if self._health is None or time.monotonic() >= self._health_due_s:
+            free_bytes = shutil.disk_usage(self._path.parent).free
+            self._health = {"outbox": self.outbox.counts(), "disk_free_bytes": free_bytes}
+            self._health_due_s = time.monotonic() + _COUNT_PERIOD_S
+        return self._health
 
     def __enter__(self) -> "_Store":
         return self

@@ -356,6 +356,25 @@ def test_a_corrupt_event_log_is_told_and_its_successor_drained(
     assert messages_of(subscriber.on("events")) == [event]
 
 
+def test_a_damaged_table_of_mutes_keeps_no_alert_back(
+    tmp_path: Path, broker: Broker, publisher: Publisher, make_event: MakeEvent
+) -> None:
+    """What is read for status and commands is damaged; the outbox is not."""
+    path = tmp_path / "events.db"
+    with Subscriber(broker.port) as subscriber:
+        with EventLog(path) as log:
+            log.append(make_event())
+            log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            page = log._db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'mutes'").fetchone()[0]
+            size = log._db.execute("PRAGMA page_size").fetchone()[0]
+        with path.open("r+b") as file:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+        publisher.start()
+        wait_until(lambda: subscriber.on("alerts"), "the alert")
+        wait_until(lambda: (subscriber.status() or {}).get("state") == "degraded", "told")
+
+
 def test_a_setting_that_only_a_person_can_mend_ends_it_with_78(tmp_path: Path, broker: Broker) -> None:
     password = tmp_path / "password"
     password.write_text("geheim")
