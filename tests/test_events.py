@@ -261,6 +261,25 @@ def test_events_that_begin_soon_after_a_gap_say_so_for_life() -> None:
     assert [(e.class_label, e.after_gap) for e in run.events if e.state == "new"] == [("drone", True), ("dog", False)]
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_detection_that_is_likelier_or_may_not_begin_hides_no_alert(beside: bool) -> None:
+    """An operator wants drones from .3 on: .38 passes that by more than a dog's .57 does .55, and more so where a dog is near."""
+    run = Run(dog=ClassPolicy(threshold=0.55, severity="detection"))
+    run.policy.set_thresholds({"drone": 0.3})
+    dog = [track(DOG, 0.7, 45.0)] if beside else []
+    run.hold(2.0, *dog)
+    run.hold(2.0, *dog, track(DOG, 0.57, number=2, others=[(DRONE, 0.38)]))
+    assert run.states == ["dog new", "drone new"] if beside else ["drone new"]
+
+
+def test_where_the_likeliest_may_not_begin_an_alert_that_is_confirmed_may() -> None:
+    run = Run()
+    both = track(DOG, 0.9, number=2, others=[(DRONE, 0.6)])
+    run.hold(2.0, track(DOG, 0.9, 45.0))
+    run.hold(2.0, track(DOG, 0.9, 45.0), both)
+    assert run.states == ["dog new", "drone new"]
+
+
 def test_rejections_are_counted_by_cause() -> None:
     run = Run()
     run.hold(2.0, track(probability=0.4))

@@ -165,12 +165,8 @@ class EventPolicy:
         )
 
     def _begin(self, case: _Case, now_utc_ns: int) -> list[Event]:
-        confirmed = case.evidence.confirmed()
-        if not confirmed:
-            return []
-        index = max(confirmed, key=lambda index: float(case.track.class_probs[index]))
-        if obstacle := self._obstacle(index, case.track.doa):
-            case.obstacle = index, obstacle
+        index = self._may_begin(case)
+        if index is None:
             return []
         policy, score = self._policies[index], float(case.track.class_probs[index])
         new = self._announcer.new(
@@ -184,6 +180,21 @@ class EventPolicy:
         )
         case.event, case.had_event = OpenEvent(index, policy, new, score), True
         return [new]
+
+    def _may_begin(self, case: _Case) -> int | None:
+        """The confirmed class that passes its threshold by most; where another event stands in its way, the next that is an alert."""
+
+        def passed_by(index: int) -> float:
+            # Not the score alone: thresholds differ, and operators change them.
+            return float(case.track.class_probs[index]) / self._policies[index].threshold
+
+        for rank, index in enumerate(sorted(case.evidence.confirmed(), key=passed_by, reverse=True)):
+            obstacle = self._obstacle(index, case.track.doa)
+            if not obstacle and (rank == 0 or self._policies[index].severity == "alert"):
+                return index
+            if rank == 0:
+                case.obstacle = index, obstacle
+        return None
 
     def _obstacle(self, class_index: int, doa: Direction) -> str:
         """Why no event of the class may begin there; empty where one may."""
