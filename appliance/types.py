@@ -105,7 +105,7 @@ class SceneFrame:
     """One label frame (100 ms) of the model's output."""
 
     objects: tuple[SceneObject, ...]
-    """One per slot, in slot order, active or not."""
+    """One per slot, in slot order, active or not; none at all where the network gave no numbers."""
     end_s: float
     """Seconds of the stream up to its end, lost audio included: what has passed is told by this, not by a clock that may be set."""
     utc_ns: int

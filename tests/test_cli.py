@@ -230,7 +230,9 @@ def test_a_recording_with_half_of_the_band_is_heard_with_a_warning(
     assert re.fullmatch(r"11\.0 s heard: .*, \d+\.\d times as fast as it was recorded", summary)
     brief = tmp_path / "brief.wav"
     soundfile.write(brief, soundfile.read(half, frames=4000)[0], RATE_HZ // 2)
-    assert appliance("listen", brief, *replay_args[2:]).stderr.splitlines() == [warning.replace("half.wav", "brief.wav")]
+    assert appliance("listen", brief, *replay_args[2:]).stderr.splitlines() == [
+        warning.replace("half.wav", "brief.wav")
+    ]
 
 
 def test_no_array_named(recording: Path, intensity_model: Path) -> None:

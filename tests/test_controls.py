@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from conftest import MakeEvent
@@ -226,6 +227,26 @@ def test_a_threshold_in_place_of_the_site_files_keeps_the_rest_of_the_policy() -
     ]
     policy.set_thresholds({})
     assert policy._policies == [policies["drone"], policies["dog"]]
+
+
+def test_a_self_test_that_fails_itself_is_answered_and_what_comes_after_done(
+    event_log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restarts: list[bool] = []
+    following = controls(event_log.path, restarts=restarts)
+
+    def broken() -> NoReturn:
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(following, "_checks", broken)
+    with CommandLog(event_log.path) as log:
+        for name in ("selftest", "restart"):
+            log.carry_out(asked(name), lambda _: None)
+        following.look()
+        told = json.loads(log.unsent()[0].payload)
+    assert told["result"]["passed"] is False
+    assert "no room" in told["text"]
+    assert restarts == [True]
 
 
 def test_a_self_test_is_answered_with_each_check(event_log: EventLog) -> None:

@@ -49,6 +49,15 @@ def test_every_shipped_model_is_whole_and_hears(name: str) -> None:
     assert model.meta.scores
 
 
+def test_a_state_that_is_no_number_is_forgotten_and_the_next_frame_heard() -> None:
+    model, whole = SceneModel.load(_NAME), SceneModel.load(_NAME)
+    frames = hops(10)
+    model.step(frames[:5])
+    model._state = {name: np.full_like(state, np.nan) for name, state in model._state.items()}
+    assert model.step(frames[:5]).objects == ()
+    assert model.step(frames[5:]).objects[0].activity == whole.step(frames[5:]).objects[0].activity
+
+
 def test_int8_and_fp32_ship_together() -> None:
     assert {_NAME, _NAME.replace("int8", "fp32")} <= set(shipped_models())
 

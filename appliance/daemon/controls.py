@@ -71,6 +71,13 @@ class Controls:
         self._close()
 
     @property
+    def faults(self) -> list[str]:
+        """Why commands are not followed."""
+        if self._thread.is_alive() or self._stop.is_set() or self._thread.ident is None:
+            return []
+        return ["commands are not followed any more: the thread has died; restart the sensor"]
+
+    @property
     def thresholds(self) -> Mapping[str, float]:
         """Those that hold in place of the site file's."""
         return self._adjustments.thresholds
@@ -107,11 +114,7 @@ class Controls:
 
     def _do(self, log: CommandLog, job: Job) -> None:
         if job.name == "selftest":
-            checks = self._checks()
-            failed = [text for _, passed, text in checks if not passed]
-            told = [{"name": name, "passed": passed, "text": text} for name, passed, text in checks]
-            result = {"passed": not failed, "checks": told}
-            log.answer(job.row, self._answer(job, "; ".join(failed) or "all checks passed", result))
+            log.answer(job.row, self._tested(job))
         elif job.name == "restart":
             # Asked of the run before this one: it is done.
             if job.age_s > time.monotonic() - self._began_s:
@@ -120,6 +123,16 @@ class Controls:
             elif log.answer(job.row, self._answer(job, "the sensor restarts")):
                 _LOG.warning("restart by command")
                 self._restart()
+
+    def _tested(self, job: Job) -> str:
+        try:
+            checks = self._checks()
+        except Exception as error:  # noqa: BLE001 (whatever is tested may raise; a restart must be followed all the same)
+            _LOG.exception("self-test")
+            checks = [("selftest", False, f"the self-test itself failed: {error!r}")]
+        failed = [text for _, passed, text in checks if not passed]
+        told = [{"name": name, "passed": passed, "text": text} for name, passed, text in checks]
+        return self._answer(job, "; ".join(failed) or "all checks passed", {"passed": not failed, "checks": told})
 
     def _answer(self, job: Job, text: str, result: dict[str, Any] | None = None) -> str:
         return wire.answer_to_json(

@@ -6,7 +6,6 @@ Nothing of the live path is touched: only the thresholds that hold there are tak
 
 import dataclasses
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +76,7 @@ class HearingCheck:
         self._model: SceneModel | None = None
         self._lock = threading.Lock()
         self._checks = 0
-        self._nan_frames = 0
+        self._mute_frames = 0
         self._playing: TargetSource | None = None
         self.verdict: Verdict | None = None
         """The latest; None before the first."""
@@ -97,7 +96,7 @@ class HearingCheck:
     @property
     def faults(self) -> list[str]:
         """Why a drone would not be heard; the same words while it lasts."""
-        faults = ["the network gives no numbers; restart the sensor"] if self._nan_frames >= _FOR_GOOD_FRAMES else []
+        faults = ["the network gives no numbers; restart the sensor"] if self._mute_frames >= _FOR_GOOD_FRAMES else []
         verdict = self.verdict
         if verdict is not None and not verdict.heard:
             faults.append(f"not detecting: {verdict.text}")
@@ -114,9 +113,8 @@ class HearingCheck:
         return {"heard": verdict.heard, "text": verdict.text, "age_s": round(time.monotonic() - verdict.at_s)}
 
     def frame(self, moment: Moment) -> None:
-        """A network whose state is no number stays so, and is silent for ever."""
-        finite = all(math.isfinite(each.activity) for each in moment.scene.objects)
-        self._nan_frames = 0 if finite else self._nan_frames + 1
+        """A network that gives no numbers is silent, frame after frame."""
+        self._mute_frames = 0 if moment.scene.objects else self._mute_frames + 1
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
         """Nothing is heard any more."""

@@ -99,7 +99,7 @@ class Heartbeat:
             faults.append("no audio comes from the microphones")
         faults += [f"microphone {mic} gives digital silence" for mic in dead]
         if p99_s > _STEP_BUDGET_S:
-            faults.append(f"too slow: a 100 ms frame takes up to {p99_s * 1e3:.0f} ms")
+            faults.append(f"too slow: of 100 ms frames one in a hundred takes more than {_STEP_BUDGET_S * 1e3:.0f} ms")
         hearing = latest is not None and silent_s <= _DEAF_S and len(dead) < mics and not self._deaf()
         levels = latest.levels_dbfs if latest else ()
         health = {

@@ -121,7 +121,13 @@ class Beside:
     def faults(self) -> list[str]:
         """Why the unit does not do all of its work."""
         learned = self.keeper.faults if self.keeper else []
-        return [*self.recorder.faults, *self.microphones.faults, *self.hearing.faults, *learned]
+        return [
+            *self.controls.faults,
+            *self.recorder.faults,
+            *self.microphones.faults,
+            *self.hearing.faults,
+            *learned,
+        ]
 
 
 def serve(

@@ -50,7 +50,8 @@ class PatientSink:
             self._commit()
         except StoreError as error:
             self._retry_s = time.monotonic() + _RETRY_S
-            self.fault = f"{len(self._waiting)} events wait in memory: {error}"
+            # No count in it: a changed sentence would be published anew.
+            self.fault = f"events wait in memory: {error}"
             _LOG.error("events wait in memory: %s", error)
 
     def _commit(self) -> None:

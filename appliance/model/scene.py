@@ -1,5 +1,6 @@
 """The network at run time: feature frames in, one scene frame out, its state carried in named arrays."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from appliance.model.meta import ModelMeta, find_model, find_tagger, load_meta
 from appliance.model.providers import ProviderName, open_session
 from appliance.model.tagger import ObjectTagger, TaggerNetwork
 from appliance.types import Direction, FeatureFrame, SceneFrame, SceneObject
+
+_LOG = logging.getLogger(__name__)
 
 _SCATTER_SHARE = 0.4
 """Of the error that the network expects, so much scatters from frame to frame. The rest stays while the source does, and a
@@ -88,6 +91,11 @@ class SceneModel:
     def step(self, frames: Sequence[FeatureFrame]) -> SceneFrame:
         """Hear one label frame: exactly `frames_per_step` hops."""
         out = self.hear(frames)
+        end_s, utc_ns = frames[-1].end_s, frames[-1].utc_ns
+        if not all(np.isfinite(values).all() for values in out.values()):
+            _LOG.warning("the network gave no numbers; it forgets what it heard")
+            self.reset()  # its state is no number either, and would stay so
+            return SceneFrame((), end_s, utc_ns)
         elevation_valid = any(frame.values[_VALIDITY_Z].max() > 0.0 for frame in frames)
         azimuth_valid = all(frame.values[_VALIDITY_XY].max() >= _LEAST_VALIDITY for frame in frames)
         objects = tuple(
@@ -102,7 +110,7 @@ class SceneModel:
             )
             for slot in range(self.meta.objects)
         )
-        return SceneFrame(objects, frames[-1].end_s, frames[-1].utc_ns, azimuth_valid=azimuth_valid)
+        return SceneFrame(objects, end_s, utc_ns, azimuth_valid=azimuth_valid)
 
     def hear(self, frames: Sequence[FeatureFrame]) -> dict[str, npt.NDArray[np.float32]]:
         """The graph's own outputs for exactly `frames_per_step` hops; the state moves on."""
