@@ -12,5 +12,9 @@ fi
 source_dir=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 mkdir -p "$1"
 rm -f "$1"/appliance-*.whl
-"${PYTHON:-python3}" -m pip wheel --quiet --wheel-dir "$1" "$source_dir"
+# Debian's Python may have no pip of its own; an environment's has.
+venv=$(mktemp -d)
+trap 'rm -rf "$venv"' EXIT
+"${PYTHON:-python3}" -m venv "$venv"
+"$venv/bin/python" -m pip wheel --quiet --disable-pip-version-check --wheel-dir "$1" "$source_dir"
 ls "$1"/appliance-*.whl

@@ -69,7 +69,8 @@ owner_ids() {
 }
 
 if [ -z "$root" ]; then
-    "$source_dir/deploy/debian-packages.sh" libportaudio2 "$("$python" -c 'import ensurepip' 2>/dev/null || echo python3-venv)"
+    # shellcheck disable=SC2046 # nothing, or one word
+    "$source_dir/deploy/debian-packages.sh" libportaudio2 $("$python" -c 'import ensurepip' 2>/dev/null || echo python3-venv)
 fi
 
 put 0644 "$source_dir/deploy/appliance.sysusers.conf" /usr/lib/sysusers.d/appliance.conf
@@ -79,18 +80,19 @@ systemd-sysusers ${root:+--root="$root"} appliance.conf
 # The programme: an own environment, renewed when the wheel differs from the one that is in it.
 home=/opt/appliance
 venv=$root$home/venv
+mkdir -p "$root$home"
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 wheel_dir=$wheels
 if [ -z "$wheel_dir" ]; then
     wheel_dir=$(mktemp -d)
     trap 'rm -rf "$wheel_dir"' EXIT
-    "$python" -m pip wheel --quiet --no-deps --wheel-dir "$wheel_dir" "$source_dir"
+    # Debian's Python may have no pip of its own; the environment's has.
+    "$venv/bin/python" -m pip wheel --disable-pip-version-check --quiet --no-deps --wheel-dir "$wheel_dir" "$source_dir"
 fi
 wheel=$(find "$wheel_dir" -maxdepth 1 -name 'appliance-*.whl')
 [ -f "$wheel" ] || die "exactly one appliance-*.whl must lie in $wheel_dir; build it with deploy/bundle.sh"
 hash=$(sha256sum "$wheel" | cut -d ' ' -f 1)
 if [ "$(cat "$root$home/wheel.sha256" 2>/dev/null)" != "$hash" ]; then
-    mkdir -p "$root$home"
-    [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check ${wheels:+--no-index --find-links "$wheels"} "$wheel"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-index --force-reinstall "$wheel"
     # Scripts carry the path they will have on the target.
