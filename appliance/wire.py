@@ -18,7 +18,7 @@ from appliance.texts import Texts, load_texts
 from appliance.types import CommandError, Event
 
 EVENT_SCHEMA = "acoustic.event.v1"
-COMMAND_SCHEMA = "acoustic.command.v1"
+STATUS_SCHEMA = "acoustic.status.v1"
 ANSWER_SCHEMA = "acoustic.answer.v1"
 TRACKS_SCHEMA = "acoustic.tracks.v1"
 

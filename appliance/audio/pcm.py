@@ -17,18 +17,16 @@ class WireFormat:
 
     portaudio: PortAudioFormat
     """Name of the format in PortAudio."""
-    bytes_per_sample: int
-    """Packed, without padding."""
     needs_plug: bool = False
     """True where PortAudio has no such format, so that ALSA's plug layer must widen it (which loses nothing)."""
 
 
 WIRE_FORMATS: dict[SampleFormat, WireFormat] = {
-    "S16_LE": WireFormat("int16", 2),
-    "S24_3LE": WireFormat("int24", 3),
-    "S32_LE": WireFormat("int32", 4),
+    "S16_LE": WireFormat("int16"),
+    "S24_3LE": WireFormat("int24"),
+    "S32_LE": WireFormat("int32"),
     # 24 bits in the low end of 32: PortAudio knows no such thing; plug shifts them up into S32.
-    "S24_LE": WireFormat("int32", 4, needs_plug=True),
+    "S24_LE": WireFormat("int32", needs_plug=True),
 }
 
 

@@ -14,7 +14,6 @@ from appliance.types import Event
 UnitStatus = Literal["quiet", "active", "deaf", "gone", "unknown"]
 """quiet: it hears, and there is nothing; active: it hears something; deaf: it is there, but does not do all of its work."""
 
-_STATUS_SCHEMA = "acoustic.status.v1"
 _STATES = ("online", "degraded", "offline")
 _MOST_BYTES = 64 * 1024
 _MOST_UNITS = 10_000
@@ -124,7 +123,7 @@ class Board:
 
     def _take_status(self, site: str, node: str, message: dict[str, Any]) -> None:
         state, reasons = message.get("state"), message.get("reasons")
-        if message.get("schema") != _STATUS_SCHEMA or state not in _STATES or not isinstance(reasons, list):
+        if message.get("schema") != wire.STATUS_SCHEMA or state not in _STATES or not isinstance(reasons, list):
             raise _RejectedError("status")
         told = tuple(_plain(str(reason)) for reason in reasons[:_MOST_REASONS])
         self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told))

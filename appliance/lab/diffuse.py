@@ -25,13 +25,6 @@ _MAX_WAVES = 128
 _PRODUCT = 60_000
 
 
-def diffuse_coherence(frequencies_hz: npt.ArrayLike, distance_m: npt.ArrayLike) -> FloatArray:
-    """Coherence sin(kd)/(kd) of two microphones in a diffuse field; shapes broadcast."""
-    half_turns = 2.0 * np.asarray(frequencies_hz, np.float64) * np.asarray(distance_m, np.float64) / SPEED_OF_SOUND_M_S
-    coherence: FloatArray = np.sinc(half_turns)
-    return coherence
-
-
 def diffuse_field(
     rng: np.random.Generator, recordings: list[FloatArray], mics_m: FloatArray, samples: int
 ) -> FloatArray:

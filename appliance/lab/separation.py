@@ -24,7 +24,7 @@ from appliance.lab.ideal_masks import ideal_object
 from appliance.lab.pack import CLASSES, SHORT_CLASSES
 from appliance.lab.perimeter import ARRAYS
 from appliance.lab.recipe import Pose, Recipe, SourcePlan
-from appliance.lab.render import RenderedScene, SourceTruth, render
+from appliance.lab.render import RenderedScene, SourceTruth, Stems, render
 from appliance.lab.sensors import LABEL_SAMPLES
 from appliance.lab.separation_metrics import LabelledSignal, ca_sdri_db, si_sdri_db
 from appliance.lab.systems import onnx_systems
@@ -211,13 +211,16 @@ def _improvements(scene: RenderedScene, index: int, geometry: ArrayGeometry, hea
     assert scene.stems is not None
     active = np.flatnonzero(scene.sources[index].active)
     span = slice(int(active[0]) * LABEL_SAMPLES, int(active[-1] + 1) * LABEL_SAMPLES)
-    reference = scene.stems.direct[index, 0]
-    if not heard.reverb_apart:
-        reference = reference + scene.stems.reverberant[index, 0]
-    reference = _in_band(reference)[span]
+    reference = _in_band(_wanted(scene.stems, index, direct_only=heard.reverb_apart))[span]
     signals = recovered_signals(scene.samples, geometry, heard)
     mixture = _in_band(signals["W"])[span]
     return tuple(float(si_sdri_db(_in_band(signals[name])[span], reference, mixture)) for name in METHODS)
+
+
+def _wanted(stems: Stems, index: int, *, direct_only: bool) -> Float32Array:
+    """W (samples,) of what a model should find of an object: its direct sound where it tells that apart, else all of it."""
+    direct: Float32Array = stems.direct[index, 0]
+    return direct if direct_only else direct + stems.reverberant[index, 0]
 
 
 def _class_aware_db(scene: RenderedScene, geometry: ArrayGeometry, tracked: Sequence[HeardObject]) -> float | None:
@@ -225,9 +228,10 @@ def _class_aware_db(scene: RenderedScene, geometry: ArrayGeometry, tracked: Sequ
     assert scene.stems is not None
     active = np.flatnonzero(np.any([truth.active for truth in scene.sources], axis=0))
     span = slice(int(active[0]) * LABEL_SAMPLES, int(active[-1] + 1) * LABEL_SAMPLES)
+    apart = all(heard.reverb_apart for heard in tracked)
     references = [
-        LabelledSignal(truth.label, _in_band(direct[0] + reverberant[0])[span])
-        for truth, direct, reverberant in zip(scene.sources, scene.stems.direct, scene.stems.reverberant, strict=True)
+        LabelledSignal(truth.label, _in_band(_wanted(scene.stems, index, direct_only=apart))[span])
+        for index, truth in enumerate(scene.sources)
     ]
     signals = [recovered_signals(scene.samples, geometry, heard)[METHODS[-1]] for heard in tracked]
     estimates = [

@@ -14,7 +14,6 @@ from appliance.types import Adjustments, StateKey, UnitState
 
 StatusState = Literal["online", "degraded", "offline"]
 
-STATUS_SCHEMA = "acoustic.status.v1"
 HEALTH_SCHEMA = "acoustic.health.v1"
 CONFIG_SCHEMA = "acoustic.config.v1"
 
@@ -39,7 +38,7 @@ def assess(sensor: UnitState | None) -> tuple[StatusState, list[str]]:
 
 def last_will(unit: UnitSettings, topics: UnitTopics) -> Outgoing:
     """What the broker says in the unit's name once it is gone. It bears no time: it is written long before."""
-    return _outgoing(topics.status, STATUS_SCHEMA, unit, {"state": "offline", "reasons": ["connection lost"]})
+    return _outgoing(topics.status, wire.STATUS_SCHEMA, unit, {"state": "offline", "reasons": ["connection lost"]})
 
 
 class Presence:
@@ -80,7 +79,7 @@ class Presence:
         if faults:
             state, reasons = "degraded", [*reasons, *faults]
         also = _novelty(states.get("health")) | _adjusted(adjustments)
-        self._say(self._topics.status, STATUS_SCHEMA, {"state": state, "reasons": reasons, **also})
+        self._say(self._topics.status, wire.STATUS_SCHEMA, {"state": state, "reasons": reasons, **also})
         config, sensor = states.get("config"), states.get("health")
         self._say(
             self._topics.config, CONFIG_SCHEMA, {"version": __version__, "sensor": config.value if config else None}
@@ -96,7 +95,7 @@ class Presence:
     def farewell(self) -> None:
         """Say `offline`, for a stop that was asked for."""
         if self._connector.connected:
-            self._say(self._topics.status, STATUS_SCHEMA, {"state": "offline", "reasons": ["stopped"]})
+            self._say(self._topics.status, wire.STATUS_SCHEMA, {"state": "offline", "reasons": ["stopped"]})
 
     def _say(self, topic: Topic, schema: str, content: dict[str, Any]) -> None:
         if self._said.get(topic) == content or self._connector.room <= 0:
