@@ -6,10 +6,9 @@ A shard rings at modes that are no harmonics of each other, the smaller the high
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import fftconvolve
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import Samples, gain, log_uniform, peak_1, ring, softened, unit
+from appliance.lab.synth_parts import Samples, gain, in_a_room, log_uniform, peak_1, ring, softened, unit
 
 
 def synth_glass(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -22,8 +21,7 @@ def synth_glass(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.floa
         if at < samples:
             sound[at:] += _breaking(rng, samples - at, lowest_hz, ringing_s)
     if rng.random() < 0.3:
-        room = ring(rng, log_uniform(rng, 0.05, 0.4)) * gain(rng, -15.0, 0.0)
-        sound += fftconvolve(sound, room)[:samples]
+        sound = in_a_room(rng, sound, 0.05, 0.4)
     if rng.random() < 0.3:
         sound = softened(rng, sound, 1500.0, 7500.0)
     return peak_1(sound)

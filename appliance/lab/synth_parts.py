@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
+from scipy.signal import fftconvolve, lfilter
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 
@@ -50,6 +50,12 @@ def ring(rng: np.random.Generator, decay_s: float) -> Samples:
     time_s = np.arange(int(4.0 * decay_s * SAMPLE_RATE_HZ) + 2) / SAMPLE_RATE_HZ
     noise = rng.standard_normal(len(time_s)) * np.exp(-time_s / decay_s)
     return np.asarray(noise / np.sqrt(np.square(noise).sum()))
+
+
+def in_a_room(rng: np.random.Generator, sound: Samples, low_s: float, high_s: float) -> Samples:
+    """With what surfaces around return of it, which dies away within a time between these."""
+    room = ring(rng, log_uniform(rng, low_s, high_s)) * gain(rng, -15.0, 0.0)
+    return np.asarray(sound + fftconvolve(sound, room)[: len(sound)])
 
 
 def softened(rng: np.random.Generator, sound: Samples, low_hz: float, high_hz: float) -> Samples:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.signal import butter, fftconvolve, sosfilt
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth_parts import Samples, gain, log_uniform, peak_1, resonance, ring, softened, unit
+from appliance.lab.synth_parts import Samples, gain, in_a_room, log_uniform, peak_1, resonance, ring, softened, unit
 
 _STRIKE = SAMPLE_RATE_HZ // 2
 
@@ -32,8 +32,7 @@ def synth_footsteps(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.
         sound[at : at + len(step)] += step[: samples - at] * gain(rng, -5.0, 0.0)
         at_s, count = at_s + pace_s + rng.normal(0.0, uneven_s), count + 1
     if rng.random() < 0.4:
-        room = ring(rng, log_uniform(rng, 0.03, 0.6)) * gain(rng, -15.0, 0.0)
-        sound += fftconvolve(sound, room)[:samples]
+        sound = in_a_room(rng, sound, 0.03, 0.6)
     if rng.random() < 0.4:
         sound = softened(rng, sound, 500.0, 7000.0)
     return peak_1(sound)
