@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
 from appliance.store.clips import read_part
 from appliance.store.commands import CommandLog
+from appliance.store.ladder import free_bytes
 from appliance.store.live import LiveReceiver
 from appliance.telemetry import Systemd
 from appliance.types import ANOMALY, Adjustments, StateKey, UnitState
@@ -134,7 +134,7 @@ class _Publisher:
             health=health.value if health else None,
             sensor_age_s=sensor.age_s if sensor else None,
             outbox=own["outbox"],
-            disk_free_bytes=own["disk_free_bytes"],
+            disk_free_bytes=own.get("disk_free_bytes"),
             connected=self._connector.connected,
             connections=self._connector.connections,
             mutes=len(self._adjustments.mutes),
@@ -186,7 +186,11 @@ class _Store:
 
     def health(self) -> dict[str, Any]:
         """What `health` says of the publisher."""
-        return {"outbox": self.outbox.counts(), "disk_free_bytes": shutil.disk_usage(self._path.parent).free}
+        told: dict[str, Any] = {"outbox": self.outbox.counts()}
+        # A disk that does not say how full it is keeps nothing from being delivered.
+        with contextlib.suppress(OSError):
+            told["disk_free_bytes"] = free_bytes(self._path)
+        return told
 
     def __enter__(self) -> "_Store":
         return self

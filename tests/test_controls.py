@@ -280,6 +280,16 @@ def test_the_checks_of_a_unit_name_what_is_wrong(event_log: EventLog, intensity_
     assert "tampered with or cut short" in found["model"][1]
 
 
+@pytest.mark.usefixtures("silent_disk")
+def test_a_disk_that_does_not_say_how_full_it_is_fails_its_check(event_log: EventLog, intensity_model: Path) -> None:
+    site = SiteSettings.model_validate(
+        {"model": {"file": str(intensity_model)}, "store": StoreSettings(path=event_log.path)}
+    )
+    other = HearingCheck(site, load_array("tetrahedron_4cm2"), ("dog",), dict, lambda: None)
+    found = {name: (passed, text) for name, passed, text in checks(site, event_log, other)}
+    assert found["disk"] == (False, f"{event_log.path.parent}: its free space cannot be told: Input/output error")
+
+
 def test_the_log_of_commands_does_not_grow_without_end(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("appliance.store.commands._KEPT_COMMANDS", 5)
     with CommandLog(event_log.path) as log:

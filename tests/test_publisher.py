@@ -16,6 +16,7 @@ from mqtt import PATIENCE_S, Broker, Received, Subscriber, wait_until
 from ulid import ULID
 
 from appliance import wire
+from appliance.publisher import _Store
 from appliance.store import EventLog, Outbox
 from appliance.store.stamp import Stamp
 from appliance.types import Event
@@ -354,6 +355,12 @@ def test_a_corrupt_event_log_is_told_and_its_successor_drained(
             wait_until(lambda: counts(log)["delivered"] == 1, "settled")
         assert publisher.stop() == 0
     assert messages_of(subscriber.on("events")) == [event]
+
+
+@pytest.mark.usefixtures("silent_disk")
+def test_health_leaves_out_the_room_of_a_disk_that_does_not_say_it(event_log: EventLog) -> None:
+    with _Store(event_log.path) as store:
+        assert list(store.health()) == ["outbox"]
 
 
 def test_a_setting_that_only_a_person_can_mend_ends_it_with_78(tmp_path: Path, broker: Broker) -> None:

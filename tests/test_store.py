@@ -484,6 +484,17 @@ def test_a_heartbeat_finds_the_damage_too(tmp_path: Path, make_event: MakeEvent)
         assert len(log.losses) == 1
 
 
+@pytest.mark.usefixtures("silent_disk")
+def test_a_disk_that_does_not_say_how_full_it_is_is_written_to(event_log: EventLog, make_event: MakeEvent) -> None:
+    event = make_event()
+    event_log.append(event)
+    event_log.set_state("sensor", {"hearing": True, "faults": []})
+    with Outbox(event_log.path) as outbox:
+        outbox.settle([message.outbox_id for message in outbox.pending(10)], "delivered")
+        assert outbox.counts()["delivered"] == 2
+    assert list(event_log.read()) == [event]
+
+
 def test_without_leave_nothing_is_moved(tmp_path: Path) -> None:
     path = tmp_path / "events.db"
     path.write_bytes(bytes(8192))

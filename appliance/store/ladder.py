@@ -133,7 +133,7 @@ def with_room(path: Path, db: Database, write: Callable[[], object]) -> list[Rem
     Raises what `write` raises.
     """
     removals: list[Removal] = []
-    if free_bytes(path) < _LITTLE_BYTES and reserve.free_inside(db) < _LITTLE_BYTES:
+    if _has_little_room(path, db):
         removals = make_room(path, db)
     try:
         write()
@@ -141,6 +141,13 @@ def with_room(path: Path, db: Database, write: Callable[[], object]) -> list[Rem
         removals += make_room(path, db)
         write()
     return removals
+
+
+def _has_little_room(path: Path, db: Database) -> bool:
+    """False also where that cannot be told: what is wrong is what the write then says."""
+    with suppress(OSError, sqlite3.Error):
+        return free_bytes(path) < _LITTLE_BYTES and reserve.free_inside(db) < _LITTLE_BYTES
+    return False
 
 
 def report(removals: list[Removal]) -> None:
