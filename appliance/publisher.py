@@ -36,6 +36,8 @@ _PRESENCE_PERIOD_S = 1.0
 _STORE_RETRY_S = 1.0
 _FAREWELL_S = 3.0
 _SAY_AGAIN_S = 600.0
+# The same words each time: a changed sentence would be published anew.
+_SHED = "the disk was full: detections that were not delivered yet were removed (`appliance db check` counts them)"
 
 
 def run_publisher(settings: SiteSettings, stop: threading.Event) -> None:
@@ -116,20 +118,21 @@ class _Publisher:
             self._drain = self._new_drain()
         self._states = self._store.log.states()
         self._adjustments = self._store.commands.adjustments()
-        self._presence.step(self._states, self._adjustments, [], self._health)
+        faults = [_SHED] if self._store.outbox.shed() else []
+        self._presence.step(self._states, self._adjustments, faults, self._health)
         if self._settings.metrics.port is not None:
-            self._measure()
+            self._measure(faults)
 
     def _health(self) -> dict[str, Any]:
         """What `health` says of the publisher."""
         commands = {"accepted": self._commands.accepted, "rejected": dict(self._commands.rejected)}
         return {**self._store.health(), "commands": commands}
 
-    def _measure(self) -> None:
+    def _measure(self, faults: list[str]) -> None:
         sensor, health = self._states.get("sensor"), self._states.get("health")
         own = self._store.health()
         self.metrics.set(
-            state=assess(sensor)[0],
+            state=assess(sensor, faults)[0],
             sensor=sensor.value if sensor else None,
             health=health.value if health else None,
             sensor_age_s=sensor.age_s if sensor else None,

@@ -27,8 +27,6 @@ _COLUMNS = [field.name for field in dataclasses.fields(Event) if field.default i
 _STORED = [*_COLUMNS, "payload", "committed_utc_ns", "boot_id", "boot_ns"]
 _INSERT_EVENT = f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join(':' + name for name in _STORED)})"  # noqa: S608 - column names are ours
 _PAGE_ROWS = 500
-# The same words each time: a changed sentence would be published anew.
-_SHED = "the disk was full: detections that were not delivered yet were removed (`appliance db check` counts them)"
 
 
 class EventLog:
@@ -54,7 +52,7 @@ class EventLog:
         """
         self.path = path
         self.losses: list[str] = []
-        """A sentence for each time that the file was found corrupt and replaced, and for what a full disk cost."""
+        """A sentence for each time that the file was found corrupt and replaced."""
         self._replace_corrupt = replace_corrupt
         self._hash_chain = hash_chain
         self._texts = texts
@@ -160,16 +158,13 @@ class EventLog:
     def _write(self, write: Callable[[], None]) -> None:
         """Do `write`, one transaction, on a disk that was full and on a file that was corrupt."""
         try:
-            removals = with_room(self.path, self._db, write)
+            with_room(self.path, self._db, write)
         except CorruptError as error:
             if not self._replace_corrupt:
                 raise
             self._db.close()
             self._replace(error)
             write()
-            return
-        if any(removal.kind == "undelivered" for removal in removals) and _SHED not in self.losses:
-            self.losses.append(_SHED)
 
     def _put_state(self, row: list[Any]) -> None:
         with translated(self.path):
