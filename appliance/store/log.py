@@ -1,6 +1,5 @@
 """The event log, as the sensor writes it and people read it."""
 
-import dataclasses
 import functools
 import json
 import logging
@@ -12,8 +11,8 @@ from typing import Any
 
 from appliance import wire
 from appliance.store import chain
-from appliance.store.clips import promise
 from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
+from appliance.store.entry import event_row, insert_event
 from appliance.store.ladder import with_room
 from appliance.store.quarantine import CorruptError, quarantine
 from appliance.store.stamp import Stamp
@@ -22,10 +21,6 @@ from appliance.types import Event, EventState, Severity, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
 
-# What came after the first release has a default, and its column is generated from the payload.
-_COLUMNS = [field.name for field in dataclasses.fields(Event) if field.default is dataclasses.MISSING]
-_STORED = [*_COLUMNS, "payload", "committed_utc_ns", "boot_id", "boot_ns"]
-_INSERT_EVENT = f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join(':' + name for name in _STORED)})"  # noqa: S608 - column names are ours
 _PAGE_ROWS = 500
 
 
@@ -181,16 +176,7 @@ class EventLog:
 
     def _insert(self, event: Event, row: dict[str, Any]) -> None:
         with translated(self.path), transaction(self._db):
-            was_alert = self._db.execute(
-                "SELECT 1 FROM events WHERE event_id = ? AND severity = 'alert' LIMIT 1", [event.event_id]
-            ).fetchone()
-            row_id = int(self._db.execute(_INSERT_EVENT, row).lastrowid or 0)
-            chain.extend(self._db, row_id)
-            messages = [(row_id, "events", _priority(event))]
-            if (event.severity == "alert" and not was_alert) or (event.state == "end" and was_alert):
-                messages.append((row_id, "alerts", 0))
-            self._db.conn.executemany("INSERT INTO outbox (event_row, kind, priority) VALUES (?, ?, ?)", messages)
-            promise(self._db, row_id, event)
+            insert_event(self._db, event, row)
 
     def _replace(self, error: CorruptError) -> None:
         kept, undelivered = quarantine(self.path)
@@ -212,23 +198,3 @@ class EventLog:
         with self._lock, translated(self.path):
             rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
         return rows
-
-
-def event_row(event: Event, committed: Stamp, texts: Texts | None = None) -> dict[str, Any]:
-    """The columns of `events` for a state change that is committed now."""
-    return {name: getattr(event, name) for name in _COLUMNS} | {
-        "payload": wire.event_to_json(event, texts),
-        "committed_utc_ns": committed.utc_ns,
-        "boot_id": committed.boot_id,
-        "boot_ns": committed.boot_ns,
-    }
-
-
-def _priority(event: Event) -> int:
-    """Alerts (0 on their own topic, 1) before detections (2) before what follows them (3).
-
-    An end ranks with the updates, not above: it must never overtake one of its own event.
-    """
-    if event.state != "new":
-        return 3
-    return 1 if event.severity == "alert" else 2
