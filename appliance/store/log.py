@@ -1,15 +1,20 @@
 """The event log, as the sensor writes it and people read it."""
 
-import functools
 import json
 import logging
+import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from sqlite_utils import Database
+
 from appliance import wire
+from appliance.errors import WireError
 from appliance.store import chain
 from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
 from appliance.store.entry import event_row, insert_event
@@ -40,30 +45,27 @@ class EventLog:
     ) -> None:
         """Open or make it; raises `StoreError`.
 
-        With `replace_corrupt`, for the sensor, a damaged file is moved aside, now or at a later `append`, and a new one
-        begun: what is heard next matters more. What waited undelivered is carried over where it can still be read.
+        With `replace_corrupt`, for the sensor, a damaged file is moved aside, now or at a later use, and a new one begun,
+        as it is where the file is gone: what is heard next matters more. What waited undelivered in a damaged one is
+        carried over where it can still be read.
         `texts` words the sentences of what is appended; English where it is left out.
         With `hash_chain` every row from now on is bound to all before it; a chain once begun goes on in any case.
         """
         self.path = path
         self.losses: list[str] = []
-        """A sentence for each time that the file was found corrupt and replaced."""
+        """A sentence for each time that the file was found corrupt, or gone, and replaced."""
         self._replace_corrupt = replace_corrupt
         self._hash_chain = hash_chain
         self._texts = texts
         self._clock = clock
+        self._read_only = read_only
+        self._busy_timeout_s = busy_timeout_s
         self._lock = threading.Lock()
-        self._open = functools.partial(
-            open_database, path, synchronous="FULL", read_only=read_only, busy_timeout_s=busy_timeout_s
-        )
-        try:
-            self._db = self._open()
-        except CorruptError as error:
-            if not replace_corrupt:
-                raise
-            self._replace(error)
-        if hash_chain:
-            self._begin_chain()
+        self._db: Database
+        self._is_open = False
+        self._carried: deque[Event] = deque()
+        """Undelivered events of a corrupt log that are not in its successor yet, in the order of their commit."""
+        self._use(lambda: None)
 
     def append(self, event: Event) -> None:
         """Commit the event together with its messages to send and the clip that it promises; when this returns, a power cut cannot undo it.
@@ -73,7 +75,7 @@ class EventLog:
         """
         row = event_row(event, self._clock(), self._texts)
         with self._lock:
-            self._write(lambda: self._insert(event, row))
+            self._use(lambda: with_room(self.path, self._db, lambda: self._insert(event, row)))
 
     def read(
         self,
@@ -130,7 +132,7 @@ class EventLog:
         stamp = self._clock()
         row = [key, json.dumps(value, allow_nan=False), stamp.utc_ns, stamp.boot_id, stamp.boot_ns]
         with self._lock:
-            self._write(lambda: self._put_state(row))
+            self._use(lambda: with_room(self.path, self._db, lambda: self._put_state(row)))
 
     def states(self) -> dict[StateKey, UnitState]:
         """All that was said with `set_state`, the latest of each key."""
@@ -141,6 +143,12 @@ class EventLog:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        if self._carried:
+            _LOG.error(
+                "%s: %d undelivered events of the corrupt log could not be carried over; `appliance db repair` on the old one saves them",
+                self.path,
+                len(self._carried),
+            )
 
     def __enter__(self) -> "EventLog":
         return self
@@ -150,16 +158,57 @@ class EventLog:
     ) -> None:
         self.close()
 
-    def _write(self, write: Callable[[], None]) -> None:
-        """Do `write`, one transaction, on a disk that was full and on a file that was corrupt."""
+    def _use(self, work: Callable[[], None]) -> None:
+        """Do `work` on the open file; where that is corrupt, once more on a new one. What fails is tried again with the next use."""
         try:
-            with_room(self.path, self._db, write)
+            self._make_ready()
+            work()
         except CorruptError as error:
             if not self._replace_corrupt:
                 raise
+            self._move_aside(error)
+            self._make_ready()
+            work()
+
+    def _make_ready(self) -> None:
+        """Open the file where it is not, and put into it what was carried over from a corrupt one."""
+        if self._is_open and self._replace_corrupt and _is_gone(self.path):
+            # SQLite would go on writing to a file that nobody can ever open.
+            self._shut()
+            self.losses.append(f"the event log was taken away and begun anew at {self.path}")
+        if not self._is_open:
+            self._db, self._is_open = self._open(), True
+        while self._carried:
+            with_room(self.path, self._db, lambda: self._carry_over(self._carried[0]))
+            self._carried.popleft()
+
+    def _open(self) -> Database:
+        db = open_database(
+            self.path, synchronous="FULL", read_only=self._read_only, busy_timeout_s=self._busy_timeout_s
+        )
+        try:
+            if self._hash_chain:
+                with translated(self.path), transaction(db):
+                    chain.begin(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _shut(self) -> None:
+        if self._is_open:
             self._db.close()
-            self._replace(error)
-            write()
+            self._is_open = False
+
+    def _move_aside(self, error: CorruptError) -> None:
+        """Keep a corrupt file under another name, and what waits in it in memory until it is in a new one."""
+        self._shut()
+        kept, undelivered = quarantine(self.path)
+        self._carried.extendleft(reversed(undelivered))
+        self.losses.append(
+            f"the event log was corrupt and begun anew; the old one is kept as {kept}, {len(undelivered)} undelivered events are carried over"
+        )
+        _LOG.error("%s; %s", error, self.losses[-1])
 
     def _put_state(self, row: list[Any]) -> None:
         with translated(self.path):
@@ -170,25 +219,16 @@ class EventLog:
             finally:
                 self._db.execute("PRAGMA synchronous = FULL")
 
-    def _begin_chain(self) -> None:
-        with translated(self.path), transaction(self._db):
-            chain.begin(self._db)
-
     def _insert(self, event: Event, row: dict[str, Any]) -> None:
         with translated(self.path), transaction(self._db):
             insert_event(self._db, event, row)
 
-    def _replace(self, error: CorruptError) -> None:
-        kept, undelivered = quarantine(self.path)
-        self._db = self._open()
-        if self._hash_chain:
-            self._begin_chain()
-        for event in undelivered:
-            self._insert(event, event_row(event, self._clock(), self._texts))
-        self.losses.append(
-            f"the event log was corrupt and begun anew; the old one is kept as {kept}, {len(undelivered)} undelivered events were carried over"
-        )
-        _LOG.error("%s; %s", error, self.losses[-1])
+    def _carry_over(self, event: Event) -> None:
+        # What the new log refuses was damaged where no checksum tells; it must not keep out what comes after it.
+        with translated(self.path), suppress(sqlite3.IntegrityError, WireError):
+            row = event_row(event, self._clock(), self._texts)
+            with transaction(self._db):
+                insert_event(self._db, event, row)
 
     def _first_of_latest(self, where: str, values: list[Any], limit: int) -> int:
         query = f"SELECT min(id) FROM (SELECT id FROM events WHERE {where} ORDER BY id DESC LIMIT ?)"  # noqa: S608 - conditions are ours
@@ -198,3 +238,14 @@ class EventLog:
         with self._lock, translated(self.path):
             rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
         return rows
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        # Whatever is wrong with the disk is for SQLite to say.
+        return False
+    return False
