@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -497,6 +498,31 @@ def test_a_disk_that_does_not_say_how_full_it_is_is_written_to(event_log: EventL
         outbox.settle([message.outbox_id for message in outbox.pending(10)], "delivered")
         assert outbox.counts()["delivered"] == 2
     assert list(event_log.read()) == [event]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("events", lambda log: list(log.read())),
+        ("events_by_state", lambda log: log.open_events()),
+        ("unit_state", lambda log: log.states()),
+    ],
+)
+def test_a_read_finds_the_damage_too(
+    tmp_path: Path, make_event: MakeEvent, name: str, read: Callable[[EventLog], object]
+) -> None:
+    path = tmp_path / "events.db"
+    with EventLog(path) as log:
+        log.append(make_event())
+        log.set_state("sensor", {})
+        log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    damage(path, range(log_page(path, name), log_page(path, name) + 1))
+    with EventLog(path) as log, pytest.raises(StoreError, match="it is corrupt"):
+        read(log)
+    with EventLog(path, replace_corrupt=True) as log:
+        read(log)
+        assert len(log.losses) == 1
+    assert integrity_faults(path) == []
 
 
 def test_events_wait_while_the_folder_of_the_log_is_gone(tmp_path: Path, make_event: MakeEvent) -> None:

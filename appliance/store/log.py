@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlite_utils import Database
 
@@ -25,6 +25,8 @@ from appliance.texts import Texts
 from appliance.types import Event, EventState, Severity, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 _PAGE_ROWS = 500
 
@@ -110,10 +112,13 @@ class EventLog:
             first_row = page[-1][0] + 1
 
     def open_events(self) -> list[Event]:
-        """The latest state of each event that has no end: what a sensor that was cut off left behind."""
+        """The latest state of each event that has no end: what a sensor that was cut off left behind.
+
+        Those whose row was damaged so that no event can be made of it are passed over.
+        """
         rows = self._rows(
             """
-            SELECT payload FROM events AS latest
+            SELECT event_id, payload FROM events AS latest
             WHERE id IN (
                 SELECT (SELECT max(id) FROM events WHERE event_id = begun.event_id)
                 FROM events AS begun
@@ -122,7 +127,13 @@ class EventLog:
             ) ORDER BY id
             """
         )
-        return [wire.event_from_json(payload) for (payload,) in rows]
+        events = []
+        for event_id, payload in rows:
+            try:
+                events.append(wire.event_from_json(payload))
+            except WireError as error:
+                _LOG.error("%s: event %s cannot be read, and has no end: %s", self.path, event_id, error)
+        return events
 
     def set_state(self, key: StateKey, value: Any) -> None:
         """Say something about the unit for the publisher to pass on; `value` is whatever JSON holds.
@@ -139,6 +150,19 @@ class EventLog:
         now = self._clock()
         rows = self._rows("SELECT key, value, utc_ns, boot_id, boot_ns FROM unit_state")
         return {key: UnitState(json.loads(value), Stamp(*stamp).age_s(now)) for key, value, *stamp in rows}
+
+    def mended(self, work: Callable[[], _Result]) -> _Result:
+        """Do `work`, which opens the same file by itself; where that is corrupt, once more on a new one.
+
+        Raises what `work` raises.
+        """
+        try:
+            return work()
+        except CorruptError as error:
+            with self._lock:
+                self._move_aside(error)
+                self._make_ready()
+            return work()
 
     def close(self) -> None:
         """Close the file."""
@@ -158,17 +182,15 @@ class EventLog:
     ) -> None:
         self.close()
 
-    def _use(self, work: Callable[[], None]) -> None:
+    def _use(self, work: Callable[[], _Result]) -> _Result:
         """Do `work` on the open file; where that is corrupt, once more on a new one. What fails is tried again with the next use."""
         try:
             self._make_ready()
-            work()
+            return work()
         except CorruptError as error:
-            if not self._replace_corrupt:
-                raise
             self._move_aside(error)
             self._make_ready()
-            work()
+            return work()
 
     def _make_ready(self) -> None:
         """Open the file where it is not, and put into it what was carried over from a corrupt one."""
@@ -202,6 +224,8 @@ class EventLog:
 
     def _move_aside(self, error: CorruptError) -> None:
         """Keep a corrupt file under another name, and what waits in it in memory until it is in a new one."""
+        if not self._replace_corrupt:
+            raise error
         self._shut()
         kept, undelivered = quarantine(self.path)
         self._carried.extendleft(reversed(undelivered))
@@ -235,9 +259,13 @@ class EventLog:
         return int(self._rows(query, [*values, 0, limit])[0][0] or 0)
 
     def _rows(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        with self._lock, translated(self.path):
-            rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
-        return rows
+        def read() -> list[tuple[Any, ...]]:
+            with translated(self.path):
+                rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
+            return rows
+
+        with self._lock:
+            return self._use(read)
 
 
 def _is_gone(path: Path) -> bool:
