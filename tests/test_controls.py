@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MakeEvent
-from test_daemon import moment
+from test_daemon import damage_root, moment
 from ulid import ULID
 
 from appliance.config import ClassPolicy, CommandSettings, MountSettings, SiteSettings, StoreSettings, UnitSettings
@@ -237,6 +237,30 @@ def test_a_self_test_is_answered_with_each_check(event_log: EventLog) -> None:
     told = json.loads(answer.payload)
     assert (told["ok"], told["text"]) == (True, "deaf")
     assert told["result"] == {"passed": False, "checks": [{"name": "ear", "passed": False, "text": "deaf"}]}
+
+
+@pytest.mark.parametrize("name", ["mutes", "thresholds", "acknowledgements", "commands_unsent"])
+def test_damage_among_the_commands_is_found_and_alerts_flow_again(
+    tmp_path: Path, make_event: MakeEvent, name: str
+) -> None:
+    """The publisher reads these before it sends anything: nobody else would find what keeps it from that."""
+    path = tmp_path / "events.db"
+    with EventLog(path) as log:
+        log.append(make_event())
+    with CommandLog(path) as commands:
+        commands.carry_out(asked("mute"), lambda effects: str(effects.mute("dog", None, None, 600.0)))
+    damage_root(path, name)
+    with EventLog(path, replace_corrupt=True) as log:
+        following = Controls(path, UNIT, Policy(), list, lambda: None, log.mended)
+        following.look()
+        following.look()
+        assert len(log.losses) == 1
+        assert following.thresholds == {}
+        following._close()
+    with CommandLog(path) as commands:
+        assert commands.adjustments().mutes == ()
+        assert commands.jobs() == []
+    assert alerts(path) == ["new"]
 
 
 def test_a_restart_is_done_once_and_only_where_it_was_asked_of_this_run(event_log: EventLog) -> None:

@@ -82,7 +82,12 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 site_file=site_file,
             )
             controls = Controls(
-                settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log, hearing)], stop.set
+                settings.store.path,
+                settings.unit,
+                stages.policy,
+                lambda: [*checks(settings, log, hearing)],
+                stop.set,
+                log.mended,
             )
             recorder = Recorder(
                 log.path,
