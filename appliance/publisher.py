@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
 from appliance.store.clips import read_part
 from appliance.store.commands import CommandLog
+from appliance.store.ladder import free_bytes
 from appliance.store.live import LiveReceiver
 from appliance.telemetry import Systemd
 from appliance.types import ANOMALY, Adjustments, StateKey, UnitState
@@ -37,6 +37,8 @@ _STORE_RETRY_S = 1.0
 _COUNT_PERIOD_S = 10.0
 _FAREWELL_S = 3.0
 _SAY_AGAIN_S = 600.0
+# The same words each time: a changed sentence would be published anew.
+_SHED = "the disk was full: detections that were not delivered yet were removed (`appliance db check` counts them)"
 
 
 def run_publisher(settings: SiteSettings, stop: threading.Event) -> None:
@@ -122,25 +124,26 @@ class _Publisher:
         """Read what the sensor and the operators have said, and say it."""
         self._states = self._store.log.states()
         self._adjustments = self._store.commands.adjustments()
-        self._presence.step(self._states, self._adjustments, [], self._health)
+        faults = [_SHED] if self._store.outbox.shed() else []
+        self._presence.step(self._states, self._adjustments, faults, self._health)
         if self._settings.metrics.port is not None:
-            self._measure()
+            self._measure(faults)
 
     def _health(self) -> dict[str, Any]:
         """What `health` says of the publisher."""
         commands = {"accepted": self._commands.accepted, "rejected": dict(self._commands.rejected)}
         return {**self._store.health(), "commands": commands}
 
-    def _measure(self) -> None:
+    def _measure(self, faults: list[str]) -> None:
         sensor, health = self._states.get("sensor"), self._states.get("health")
         own = self._store.health()
         self.metrics.set(
-            state=assess(sensor)[0],
+            state=assess(sensor, faults)[0],
             sensor=sensor.value if sensor else None,
             health=health.value if health else None,
             sensor_age_s=sensor.age_s if sensor else None,
             outbox=own["outbox"],
-            disk_free_bytes=own["disk_free_bytes"],
+            disk_free_bytes=own.get("disk_free_bytes"),
             connected=self._connector.connected,
             connections=self._connector.connections,
             mutes=len(self._adjustments.mutes),
@@ -170,7 +173,7 @@ class _Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._opened = contextlib.ExitStack()
-        self._health: dict[str, Any] | None = None
+        self._health: dict[str, Any] = {}
         self._health_due_s = 0.0
         self.open()
 
@@ -183,7 +186,7 @@ class _Store:
             self._opened.close()
             self._opened = opening.pop_all()
         self.outbox, self.log, self.commands = outbox, log, commands
-        self._inode, self._health = self._path.stat().st_ino, None
+        self._inode, self._health = self._path.stat().st_ino, {}
 
     def was_replaced(self) -> bool:
         """True where the path leads to another file now, or to none."""
@@ -194,9 +197,11 @@ class _Store:
 
     def health(self) -> dict[str, Any]:
         """What `health` says of the publisher; as it was up to some seconds ago, for a long outbox takes time to count."""
-        if self._health is None or time.monotonic() >= self._health_due_s:
-            free_bytes = shutil.disk_usage(self._path.parent).free
-            self._health = {"outbox": self.outbox.counts(), "disk_free_bytes": free_bytes}
+        if not self._health or time.monotonic() >= self._health_due_s:
+            self._health = {"outbox": self.outbox.counts()}
+            # A disk that does not say how full it is keeps nothing from being delivered.
+            with contextlib.suppress(OSError):
+                self._health["disk_free_bytes"] = free_bytes(self._path)
             self._health_due_s = time.monotonic() + _COUNT_PERIOD_S
         return self._health
 

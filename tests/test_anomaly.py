@@ -10,6 +10,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
+from conftest import fill
 from intensity_model import write_intensity_model
 from plane_waves import RATE_HZ, Samples, at_array, hiss, hum
 from typer.testing import CliRunner
@@ -438,11 +439,16 @@ def test_a_corrupt_memory_is_kept_aside_begun_anew_and_told(tmp_path: Path, tagg
     assert kept.state()["sounds"] == 0
     (fault,) = kept.faults
     assert "corrupt and begun anew" in fault
-    (aside,) = tmp_path.glob("events.site-memory.npz.corrupt-*")
+    aside = tmp_path / "events.site-memory.npz.corrupt"
     assert str(aside) in fault
     assert read_memory(path)[0].prototypes == 0
     kept.finished([], 0.0)
     assert kept.faults == [fault]
+    # A second one takes the place of the first: on a failing disk there may be many.
+    path.write_bytes(b"again")
+    keeper(tmp_path, tagged_model)
+    assert aside.read_bytes() == b"again"
+    assert sorted(file.name for file in tmp_path.glob("events.site-memory*")) == [path.name, aside.name]
 
 
 def test_a_memory_that_cannot_be_written_is_a_fault_and_is_no_end(tmp_path: Path, tagged_model: Path) -> None:
@@ -521,6 +527,17 @@ def test_hours_are_counted_by_what_was_heard_in_them() -> None:
     assert figures.false_alarms_per_day == pytest.approx(480.0)
     assert (figures.anomalies, figures.named, figures.strange_scenes) == (1, 1, len(recipes) - 5)
     assert (figures.by_label[first], figures.by_label[second]) == ((1, 0), (0, 1))
+
+
+def test_a_memory_that_does_not_fit_on_the_disk_leaves_no_half_of_it(small_disk: Path) -> None:
+    path = small_disk / "events.site-memory.npz"
+    save_memory(SiteMemory(3), path, vectors="a")
+    before = path.read_bytes()
+    fill(small_disk)
+    with pytest.raises(StoreError, match="No space left on device"):
+        save_memory(SiteMemory(3), path, vectors="a")
+    assert sorted(file.name for file in small_disk.iterdir()) == [path.name, "of_somebody_else"]
+    assert path.read_bytes() == before
 
 
 def test_a_damaged_disk_is_named_where_a_memory_is_written(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 from conftest import MakeEvent
-from test_daemon import moment
+from test_daemon import damage_root, moment
 from ulid import ULID
 
 from appliance.config import ClassPolicy, CommandSettings, MountSettings, SiteSettings, StoreSettings, UnitSettings
@@ -260,6 +260,30 @@ def test_a_self_test_is_answered_with_each_check(event_log: EventLog) -> None:
     assert told["result"] == {"passed": False, "checks": [{"name": "ear", "passed": False, "text": "deaf"}]}
 
 
+@pytest.mark.parametrize("name", ["mutes", "thresholds", "acknowledgements", "commands_unsent"])
+def test_damage_among_the_commands_is_found_and_alerts_flow_again(
+    tmp_path: Path, make_event: MakeEvent, name: str
+) -> None:
+    """The publisher reads these before it sends anything: nobody else would find what keeps it from that."""
+    path = tmp_path / "events.db"
+    with EventLog(path) as log:
+        log.append(make_event())
+    with CommandLog(path) as commands:
+        commands.carry_out(asked("mute"), lambda effects: str(effects.mute("dog", None, None, 600.0)))
+    damage_root(path, name)
+    with EventLog(path, replace_corrupt=True) as log:
+        following = Controls(path, UNIT, Policy(), list, lambda: None, log.mended)
+        following.look()
+        following.look()
+        assert len(log.losses) == 1
+        assert following.thresholds == {}
+        following._close()
+    with CommandLog(path) as commands:
+        assert commands.adjustments().mutes == ()
+        assert commands.jobs() == []
+    assert alerts(path) == ["new"]
+
+
 def test_a_restart_is_done_once_and_only_where_it_was_asked_of_this_run(event_log: EventLog) -> None:
     restarts: list[bool] = []
     now = Stamp.now()
@@ -299,6 +323,16 @@ def test_the_checks_of_a_unit_name_what_is_wrong(event_log: EventLog, intensity_
     assert found["hearing"] == (True, "audio comes from all microphones")
     assert not found["model"][0]
     assert "tampered with or cut short" in found["model"][1]
+
+
+@pytest.mark.usefixtures("silent_disk")
+def test_a_disk_that_does_not_say_how_full_it_is_fails_its_check(event_log: EventLog, intensity_model: Path) -> None:
+    site = SiteSettings.model_validate(
+        {"model": {"file": str(intensity_model)}, "store": StoreSettings(path=event_log.path)}
+    )
+    other = HearingCheck(site, load_array("tetrahedron_4cm2"), ("dog",), dict, lambda: None)
+    found = {name: (passed, text) for name, passed, text in checks(site, event_log, other)}
+    assert found["disk"] == (False, f"{event_log.path.parent}: its free space cannot be told: Input/output error")
 
 
 def test_the_log_of_commands_does_not_grow_without_end(event_log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The sensor process: whole, on a real ALSA PCM with a real model and event log; and its parts where they must fail."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -19,14 +20,15 @@ import pytest
 from conftest import MakeEvent
 from plane_waves import at_array, hum
 
+from appliance.daemon.cut_off import end_cut_off_events, settle_books
 from appliance.daemon.heartbeat import Heartbeat
-from appliance.daemon.sensor import end_cut_off_events
 from appliance.daemon.sink import PatientSink
 from appliance.errors import StoreError
 from appliance.geometry import load_array
 from appliance.novelty.keep import memory_path, read_memory
 from appliance.pipeline import Moment
 from appliance.store import EventLog
+from appliance.store.clips import ClipLog
 from appliance.store.commands import CommandLog
 from appliance.types import Command, SceneFrame, UnitState
 
@@ -239,17 +241,32 @@ def asked(name: str) -> Command:
     return Command(name, None, "alice", "{}", "acoustic/v1/site/node/answers/desk", None)
 
 
-@pytest.fixture
-def corrupt_log(tmp_path: Path) -> Path:
-    """An event log that a failing card has eaten, before the sensor starts."""
+@pytest.fixture(params=["all of it", "events_by_state", "clips"])
+def corrupt_log(tmp_path: Path, make_event: MakeEvent, request: pytest.FixtureRequest) -> Path:
+    """An event log that a failing card has eaten, or a page of it, before the sensor starts."""
     path = tmp_path / "events.db"
-    path.write_bytes(b"SQLite format 3\x00" + bytes(range(256)) * 32)
+    if request.param == "all of it":
+        path.write_bytes(b"SQLite format 3\x00" + bytes(range(256)) * 32)
+    else:
+        with EventLog(path) as log:
+            log.append(make_event())
+        damage_root(path, request.param)
     return path
+
+
+def damage_root(path: Path, name: str) -> None:
+    """Overwrite the first page of a table or index."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 4096)
 
 
 def test_a_corrupt_event_log_does_not_make_the_unit_deaf(corrupt_log: Path, sensor: "subprocess.Popen[str]") -> None:
     """It is set aside, a new one is begun, and the loss is a fault that the publisher tells."""
-    until(lambda: len(list(corrupt_log.parent.glob("events.db.corrupt*"))) == 1)
+    until(lambda: len(list(corrupt_log.parent.glob("events.db.corrupt-*[0-9]"))) == 1)
     until(lambda: sqlite3_opens(corrupt_log))
     with EventLog(corrupt_log) as log:
         until(lambda: "sensor" in log.states() and log.states()["sensor"].value["hearing"])
@@ -277,6 +294,77 @@ def test_what_an_earlier_run_left_open_is_ended(event_log: EventLog, make_event:
     *_, end = event_log.read(event_id=cut_off.event_id)
     assert (end.state, end.sequence, end.confidence) == ("end", 2, 0.5)
     assert len(list(event_log.read(event_id=whole.event_id))) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["events", "events_by_state", "sqlite_autoindex_events_1", "outbox", "clips", "clips_by_event"]
+)
+def test_whichever_page_is_damaged_the_books_are_settled_and_what_comes_after_is_kept(
+    tmp_path: Path, make_event: MakeEvent, name: str
+) -> None:
+    path = tmp_path / "events.db"
+    cut_off, heard = make_event(), make_event()
+    with EventLog(path) as log:
+        log.append(dataclasses.replace(cut_off, clip=f"{cut_off.event_id}.flac", clip_state="recording"))
+    damage_root(path, name)
+    with EventLog(path, replace_corrupt=True) as log:
+        settle_books(log)
+        assert log.open_events() == []
+        log.append(heard)
+        kept = [(event.event_id, event.state) for event in log.read()]
+        assert kept[-1] == (heard.event_id, "new")
+        if name not in ("events", "outbox"):  # what is damaged is not what waited
+            assert kept[:-1] == [(cut_off.event_id, "new"), (cut_off.event_id, "end")]
+        assert len(log.losses) == 1
+    if name in ("events_by_state", "clips"):  # found before the clips were settled
+        with ClipLog(path) as clips:
+            assert clips.recording() == []
+
+
+def test_damage_among_the_clips_is_found_where_no_event_was_left_open(tmp_path: Path, make_event: MakeEvent) -> None:
+    path = tmp_path / "events.db"
+    new = make_event()
+    events = [new, dataclasses.replace(new, sequence=1, state="end")]
+    with EventLog(path) as log:
+        for event in events:
+            log.append(event)
+    damage_root(path, "clips")
+    with EventLog(path, replace_corrupt=True) as log:
+        settle_books(log)
+        assert len(log.losses) == 1
+        assert list(log.read()) == events
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"event_id":"%s","sequence":1', b'"evenu_id":"%s","sequence":1'),
+        (b'{"specversion":"1.0","id":"%s.1', b'["specversion":"1.0","id":"%s.1'),
+        (b'{"specversion":"1.0","id":"%s.1', b'{"specversion":"1.0","id":"%s\xff1'),
+        (b'{"specversion":"1.0","id":"%s.1', b'\xff"specversion":"1.0","id":"%s.1'),
+        (b'"event_id":"%s","sequence":1', b'"event_id":"%s","sequence":0'),
+        (b"%srecording[]", b"%srecording[["),
+    ],
+)
+def test_an_altered_row_ends_no_sensor_and_keeps_no_other_event_from_its_end(
+    tmp_path: Path, make_event: MakeEvent, old: bytes, new: bytes
+) -> None:
+    """Damage that no page tells of, at the first start after it and at the next."""
+    path = tmp_path / "events.db"
+    altered, other = make_event(), make_event()
+    with EventLog(path) as log:
+        log.append(altered)
+        update = dataclasses.replace(altered, sequence=1, state="update")
+        log.append(dataclasses.replace(update, clip=f"{altered.event_id}.flac", clip_state="recording"))
+        log.append(other)
+    raw, event_id = path.read_bytes(), altered.event_id.encode()
+    assert raw.count(old % event_id) == 1
+    path.write_bytes(raw.replace(old % event_id, new % event_id))
+    for _ in range(2):
+        with EventLog(path, replace_corrupt=True) as log:
+            settle_books(log)
+            assert other.event_id not in [event.event_id for event in log.open_events()]
+            assert log.losses == []
 
 
 def test_events_wait_in_order_while_the_log_is_locked(tmp_path: Path, make_event: MakeEvent) -> None:

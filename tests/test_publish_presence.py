@@ -42,6 +42,12 @@ def test_whatever_else_the_sensor_says_is_never_online(value: object) -> None:
     assert hears or state == "degraded"
 
 
+def test_what_the_publisher_finds_wrong_comes_after_what_the_sensor_does() -> None:
+    hearing, deaf = UnitState({"hearing": True, "faults": []}, 0.0), UnitState({"hearing": False, "faults": []}, 0.0)
+    assert assess(hearing, ["the disk was full"]) == ("degraded", ["the disk was full"])
+    assert assess(deaf, ["the disk was full"]) == ("degraded", ["the sensor does not hear", "the disk was full"])
+
+
 def test_last_will_is_retained() -> None:
     will = last_will(UnitSettings(site="north", node="mast-1"), UnitTopics("north", "mast-1"))
     assert (str(will.topic), will.retain) == ("acoustic/v1/north/mast-1/status", True)

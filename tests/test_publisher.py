@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +18,10 @@ from mqtt import PATIENCE_S, Broker, Received, Subscriber, wait_until
 from ulid import ULID
 
 from appliance import wire
+from appliance.publisher import _Store
 from appliance.store import EventLog, Outbox
+from appliance.store.database import open_database
+from appliance.store.ladder import shed_events
 from appliance.store.stamp import Stamp
 from appliance.types import Event
 
@@ -331,6 +336,27 @@ def test_a_locked_event_log_is_waited_for_and_told(
     assert set(first_seen(subscriber.on("events"))) == {f"{event.event_id}.0"}
 
 
+def test_status_tells_what_the_retention_timer_removed_undelivered(
+    broker: Broker, publisher: Publisher, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    """Said once, in words that do not change while it lasts."""
+    for event in lifecycle(make_event, severity="detection"):
+        event_log.append(event)
+    with closing(open_database(event_log.path, synchronous="NORMAL")) as db:
+        assert sum(removal.items for removal in shed_events(db, lambda: False, Stamp.now())) == 3
+    event_log.set_state("sensor", HEARING)
+    with Subscriber(broker.port) as subscriber:
+        publisher.start()
+        wait_until(lambda: "not delivered yet were removed" in str(subscriber.status()), "told")
+        said = len(subscriber.on("status"))
+        event = make_event(severity="detection")
+        event_log.append(event)
+        wait_until(lambda: subscriber.on("events"), "the next detection")
+        time.sleep(2.5)
+        assert (subscriber.status() or {})["state"] == "degraded"
+        assert len(subscriber.on("status")) == said
+
+
 def test_a_corrupt_event_log_is_told_and_its_successor_drained(
     tmp_path: Path, broker: Broker, publisher: Publisher, make_event: MakeEvent
 ) -> None:
@@ -373,6 +399,12 @@ def test_a_damaged_table_of_mutes_keeps_no_alert_back(
         publisher.start()
         wait_until(lambda: subscriber.on("alerts"), "the alert")
         wait_until(lambda: (subscriber.status() or {}).get("state") == "degraded", "told")
+
+
+@pytest.mark.usefixtures("silent_disk")
+def test_health_leaves_out_the_room_of_a_disk_that_does_not_say_it(event_log: EventLog) -> None:
+    with _Store(event_log.path) as store:
+        assert list(store.health()) == ["outbox"]
 
 
 def test_a_setting_that_only_a_person_can_mend_ends_it_with_78(tmp_path: Path, broker: Broker) -> None:

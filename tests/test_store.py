@@ -1,12 +1,15 @@
 """The event log on real files: what was committed is there, in order, and every failure names the file and the remedy."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from conftest import MakeEvent
 from sqlite_utils import Database, Migrations
 from ulid import ULID
 
+from appliance import wire
+from appliance.daemon.sink import PatientSink
 from appliance.errors import StoreError
 from appliance.store import EventLog, Outbox
 from appliance.store.database import integrity_faults
@@ -400,7 +405,7 @@ def test_a_corrupt_log_is_kept_aside_and_a_new_one_begun(tmp_path: Path, make_ev
     (kept,) = tmp_path.glob("events.db.corrupt-*")
     assert kept.read_bytes() == bytes(8192)
     assert loss == (
-        f"the event log was corrupt and begun anew; the old one is kept as {kept}, 0 undelivered events were carried over"
+        f"the event log was corrupt and begun anew; the old one is kept as {kept}, 0 undelivered events are carried over"
     )
 
 
@@ -437,7 +442,7 @@ def test_undelivered_events_are_carried_over_where_they_can_be_read(tmp_path: Pa
         latest = make_event(severity="detection")
         log.append(latest)
         assert list(log.read()) == [*waiting, latest]
-        assert "3 undelivered events were carried over" in log.losses[0]
+        assert "3 undelivered events are carried over" in log.losses[0]
     assert [entry for entry in queued(path) if entry[0] == "alerts"] == [("alerts", "new", 0), ("alerts", "end", 2)]
 
 
@@ -482,6 +487,99 @@ def test_a_heartbeat_finds_the_damage_too(tmp_path: Path, make_event: MakeEvent)
         log.set_state("sensor", {"hearing": True, "faults": []})
         assert log.states()["sensor"].value == {"hearing": True, "faults": []}
         assert len(log.losses) == 1
+
+
+@pytest.mark.usefixtures("silent_disk")
+def test_a_disk_that_does_not_say_how_full_it_is_is_written_to(event_log: EventLog, make_event: MakeEvent) -> None:
+    event = make_event()
+    event_log.append(event)
+    event_log.set_state("sensor", {"hearing": True, "faults": []})
+    with Outbox(event_log.path) as outbox:
+        outbox.settle([message.outbox_id for message in outbox.pending(10)], "delivered")
+        assert outbox.counts()["delivered"] == 2
+    assert list(event_log.read()) == [event]
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("events", lambda log: list(log.read())),
+        ("events_by_state", lambda log: log.open_events()),
+        ("unit_state", lambda log: log.states()),
+    ],
+)
+def test_a_read_finds_the_damage_too(
+    tmp_path: Path, make_event: MakeEvent, name: str, read: Callable[[EventLog], object]
+) -> None:
+    path = tmp_path / "events.db"
+    with EventLog(path) as log:
+        log.append(make_event())
+        log.set_state("sensor", {})
+        log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    damage(path, range(log_page(path, name), log_page(path, name) + 1))
+    with EventLog(path) as log, pytest.raises(StoreError, match="it is corrupt"):
+        read(log)
+    with EventLog(path, replace_corrupt=True) as log:
+        read(log)
+        assert len(log.losses) == 1
+    assert integrity_faults(path) == []
+
+
+def test_events_wait_while_the_folder_of_the_log_is_gone(tmp_path: Path, make_event: MakeEvent) -> None:
+    """What is written to a file that was taken away, nobody would ever read."""
+    path = tmp_path / "log" / "events.db"
+    path.parent.mkdir()
+    events = [make_event() for _ in range(3)]
+    with EventLog(path, replace_corrupt=True) as log:
+        sink = PatientSink(log)
+        sink.append(events[0])
+        shutil.rmtree(path.parent)
+        sink.append(events[1])
+        assert "the directory does not exist" in sink.fault
+        with pytest.raises(StoreError):
+            log.set_state("sensor", {})
+        path.parent.mkdir()
+        sink.append(events[2])
+        sink.finished([], 0.0)
+        assert list(log.read()) == events[1:]
+        assert log.losses == [f"the event log was taken away and begun anew at {path}"]
+
+
+def test_a_corrupt_log_that_cannot_be_moved_is_tried_again(tmp_path: Path, make_event: MakeEvent) -> None:
+    path = tmp_path / "events.db"
+    events = [make_event(), make_event()]
+    with EventLog(path, replace_corrupt=True) as log:
+        log.append(events[0])
+        log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        damage(path, range(log_page(path, "events_by_time"), log_page(path, "events_by_time") + 1))
+        log._db.execute("PRAGMA shrink_memory")
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr(Path, "rename", refused)
+            for _ in range(2):
+                with pytest.raises(StoreError, match="it is corrupt and cannot be moved away: Read-only file system"):
+                    log.append(events[1])
+        log.append(events[1])
+        assert list(log.read()) == events
+
+
+def refused(*_: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_what_a_new_log_refuses_keeps_out_nothing_else(tmp_path: Path, make_event: MakeEvent) -> None:
+    """Two rows of a damaged log may claim to be the same state change."""
+    path = tmp_path / "events.db"
+    first, second, third = make_event(), make_event(), make_event()
+    with EventLog(path) as log:
+        for event in (first, second):
+            log.append(event)
+        log._db.execute("UPDATE events SET payload = ? WHERE id = 2", [wire.event_to_json(first)])
+        log._db.conn.commit()
+        log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    damage(path, range(log_page(path, "events_by_time"), log_page(path, "events_by_time") + 1))
+    with EventLog(path, replace_corrupt=True) as log:
+        log.append(third)
+        assert list(log.read()) == [first, third]
 
 
 def test_without_leave_nothing_is_moved(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """A file system of 64 MB that is full, for real: alerts still flow, nothing crashes, recovery needs no hand."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 from conftest import MakeEvent, fill
 from mqtt import PATIENCE_S, Broker, Subscriber, wait_until
 
 from appliance.config import RetentionSettings
+from appliance.daemon.sink import PatientSink
 from appliance.errors import StoreError
 from appliance.store import EventLog, Outbox
 from appliance.store.database import integrity_faults
@@ -95,17 +98,18 @@ def test_without_anything_to_spare_detections_make_room_for_alerts(small_disk: P
         kept = list(log.read(severity="detection"))
         assert 2 < len(kept) < 2 * 1500
         assert kept[-2:] == last
-        assert log.losses == []
+        assert not outbox.shed()
     assert integrity_faults(path) == []
 
 
 def test_undelivered_detections_go_last_and_that_is_said(small_disk: Path, make_event: MakeEvent) -> None:
     path = small_disk / "events.db"
-    with EventLog(path) as log:
+    with EventLog(path) as log, Outbox(path) as outbox:
         for _ in range(150):
             for event in lifecycle(make_event, "detection"):
                 log.append(event)
         retain(path, RetentionSettings(reserve_mb=2), clock_is_set=True)
+        assert not outbox.shed()
         fill(small_disk)
         alerts = [event for _ in range(300) for event in lifecycle(make_event, "alert", class_label="x" * 4000)]
         stored = 0
@@ -116,9 +120,45 @@ def test_undelivered_detections_go_last_and_that_is_said(small_disk: Path, make_
                 break
             stored += 1
         assert list(log.read(severity="alert")) == alerts[:stored]
-        assert "detections that were not delivered yet were removed" in log.losses[0]
-        assert len(log.losses) == 1
+        assert outbox.shed()
     assert integrity_faults(path) == []
+
+
+def test_what_waits_in_a_corrupt_log_is_kept_until_there_is_room_for_a_new_one(
+    small_disk: Path, make_event: MakeEvent
+) -> None:
+    """A disk that is full in the moment of the replacement costs neither the log nor the alerts that were not sent yet."""
+    path = small_disk / "events.db"
+    waiting, later = lifecycle(make_event, "alert"), lifecycle(make_event, "alert")
+    # The publisher's: with a log that is open, nobody needs room to read it.
+    with EventLog(path, replace_corrupt=True) as log, Outbox(path):
+        for event in waiting:
+            log.append(event)
+        damage_index(path, "events_by_time")
+        log._db.execute("PRAGMA shrink_memory")
+        sink = PatientSink(log)
+        fill(small_disk)
+        for event in later:
+            sink.append(event)
+            assert "the disk is full" in sink.fault
+        assert not path.exists() or path.stat().st_size == 0
+        (small_disk / "of_somebody_else").unlink()
+        sink.finished([], 0.0)
+        assert sink.fault == ""
+        assert list(log.read()) == [*waiting, *later]
+        (loss,) = log.losses
+        assert "2 undelivered events are carried over" in loss
+    assert integrity_faults(path) == []
+
+
+def damage_index(path: Path, name: str) -> None:
+    """Overwrite a page that only a write stumbles over."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 4096)
 
 
 def test_a_log_is_opened_on_a_full_disk_by_what_was_held_back(small_disk: Path, make_event: MakeEvent) -> None:

@@ -12,7 +12,7 @@ from appliance import wire
 from appliance.errors import StoreError
 from appliance.store import EventLog, Outbox
 from appliance.store.database import integrity_faults, open_database
-from appliance.store.log import _INSERT_EVENT, event_row
+from appliance.store.entry import _INSERT_EVENT, event_row
 from appliance.store.schema import MIGRATIONS
 from appliance.store.stamp import Stamp
 from appliance.types import Event

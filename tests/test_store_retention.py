@@ -4,6 +4,7 @@ import os
 import sqlite3
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from conftest import MakeEvent
 
 from appliance.config import RetentionSettings
 from appliance.store import EventLog, Outbox
-from appliance.store.database import WAL_LIMIT_BYTES, integrity_faults
+from appliance.store.database import WAL_LIMIT_BYTES, integrity_faults, open_database
+from appliance.store.ladder import shed_events
 from appliance.store.removal import Removal
 from appliance.store.reserve import free_inside, held_bytes
 from appliance.store.retention import retain, used_bytes, wal_bytes
@@ -183,6 +185,30 @@ def test_what_was_removed_is_on_record(path: Path, make_event: MakeEvent) -> Non
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT kind, cause, items FROM removals ORDER BY kind").fetchall()
     assert rows == [("clips", "age", 1), ("detections", "age", 4)]
+
+
+def test_detections_that_went_undelivered_are_told_for_a_day(path: Path, make_event: MakeEvent) -> None:
+    logged(path, make_event, at(0))
+    shed(path, at(0))
+    assert left(path) == set()
+    for days, told in ((0.9, True), (1.1, False)):
+        with Outbox(path, clock=partial(at, days)) as outbox:
+            assert outbox.shed() == told
+
+
+def test_delivered_detections_that_went_are_no_fault(path: Path, make_event: MakeEvent) -> None:
+    logged(path, make_event, at(0))
+    deliver_all(path)
+    shed(path, at(0))
+    assert left(path) == set()
+    with Outbox(path, clock=lambda: at(0)) as outbox:
+        assert not outbox.shed()
+
+
+def shed(path: Path, now: Stamp) -> None:
+    """What the timer does on a disk that somebody else keeps full."""
+    with closing(open_database(path, synchronous="NORMAL")) as db:
+        assert [*shed_events(db, lambda: False, now)]
 
 
 def test_room_is_held_back_once_and_not_written_again(path: Path) -> None:

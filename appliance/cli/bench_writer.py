@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from appliance import wire
 from appliance.cli.bench_events import event_id, lifecycles, single_events
-from appliance.daemon.sensor import end_cut_off_events
+from appliance.daemon.cut_off import end_cut_off_events
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog
 from appliance.types import Event

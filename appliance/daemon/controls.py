@@ -44,13 +44,15 @@ class Controls:
         policy: Thresholds,
         checks: Callable[[], Sequence[Check]],
         restart: Callable[[], None],
+        mended: Callable[[Callable[[], None]], None] = lambda read: read(),
     ) -> None:
-        """`checks` is the self-test; `restart` ends the process in good order."""
+        """`checks` is the self-test; `restart` ends the process in good order; `mended` is that of the event log."""
         self._path = path
         self._unit = unit
         self._policy = policy
         self._checks = checks
         self._restart = restart
+        self._mended = mended
         self._log: CommandLog | None = None
         self._inode = 0
         self._adjustments = Adjustments()
@@ -104,13 +106,16 @@ class Controls:
     def look(self) -> None:
         """Read what holds, and do what waits; a failure keeps what was read last."""
         try:
-            log = self._opened()
-            self._adjustments, self._read_s = log.adjustments(), time.monotonic()
-            for job in log.jobs():
-                self._do(log, job)
+            self._mended(self._read)
         except StoreError as error:
             self._close()
             _LOG.warning("commands: %s", error)
+
+    def _read(self) -> None:
+        log = self._opened()
+        self._adjustments, self._read_s = log.adjustments(), time.monotonic()
+        for job in log.jobs():
+            self._do(log, job)
 
     def _do(self, log: CommandLog, job: Job) -> None:
         if job.name == "selftest":

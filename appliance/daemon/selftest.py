@@ -1,6 +1,5 @@
 """Is this unit fit? What the running sensor can say of itself, one line for each part."""
 
-import shutil
 from collections.abc import Iterator
 
 from appliance.config import SiteSettings
@@ -8,6 +7,7 @@ from appliance.daemon.hearing import HearingCheck
 from appliance.errors import ModelError
 from appliance.model.meta import find_model, load_meta
 from appliance.store import EventLog
+from appliance.store.ladder import free_bytes
 from appliance.telemetry import clock_quality
 
 # Enough for weeks of events; the log of a unit that hears much grows by some megabytes a day.
@@ -33,5 +33,9 @@ def checks(settings: SiteSettings, log: EventLog, hearing: HearingCheck) -> Iter
         yield "detection", verdict.heard, verdict.text
     clock = clock_quality()
     yield "clock", clock == "synchronised", f"UTC is {clock}"
-    free_bytes = shutil.disk_usage(settings.store.path.parent).free
-    yield "disk", free_bytes >= _LEAST_FREE_BYTES, f"{free_bytes / 2**20:.0f} MiB free where the event log lies"
+    try:
+        room = free_bytes(settings.store.path)
+    except OSError as error:
+        yield "disk", False, f"{settings.store.path.parent}: its free space cannot be told: {error.strerror}"
+    else:
+        yield "disk", room >= _LEAST_FREE_BYTES, f"{room / 2**20:.0f} MiB free where the event log lies"

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import logging
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from appliance.audio.live import LiveSource
 from appliance.audio.open import capture_spec, open_capture
 from appliance.audio.source import AudioSource
 from appliance.config import SiteSettings
-from appliance.daemon.clips import ClipSink, settle_cut_off, with_clip
+from appliance.daemon.clips import ClipSink
 from appliance.daemon.controls import Controls, MutingSink
+from appliance.daemon.cut_off import settle_books
 from appliance.daemon.hearing import HearingCheck
 from appliance.daemon.heartbeat import Heartbeat
 from appliance.daemon.live_tracks import LiveTracks
@@ -31,7 +31,6 @@ from appliance.model.scene import SceneModel
 from appliance.pipeline import PipelineSummary, Stages, run
 from appliance.stages import build_stages
 from appliance.store import EventLog
-from appliance.store.clips import ClipLog
 from appliance.store.ladder import has_room_for_clips
 from appliance.store.live import LiveSender
 from appliance.telemetry import clock_quality
@@ -59,8 +58,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
         busy_timeout_s=_BUSY_TIMEOUT_S,
     ) as log:
         try:
-            settle_cut_off(log.path)
-            end_cut_off_events(log)
+            settle_books(log)
             geometry = load_array(settings.array)
             model = SceneModel.load(settings.model.file, provider=settings.model.provider)
             keeper = MemoryKeeper(settings, model, site_file) if settings.novelty.enabled else None
@@ -84,7 +82,12 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 site_file=site_file,
             )
             controls = Controls(
-                settings.store.path, settings.unit, stages.policy, lambda: [*checks(settings, log, hearing)], stop.set
+                settings.store.path,
+                settings.unit,
+                stages.policy,
+                lambda: [*checks(settings, log, hearing)],
+                stop.set,
+                log.mended,
             )
             recorder = Recorder(
                 log.path,
@@ -175,18 +178,6 @@ def serve(
             over.set()
             closer.join()
             live.close()
-
-
-def end_cut_off_events(log: EventLog) -> None:
-    """End what an earlier run of the sensor began and, cut off, could not end itself; the end tells what became of its clip."""
-    for event in log.open_events():
-        _LOG.warning("event %s (%s) was cut off; ending it", event.event_id, event.class_label)
-        end = dataclasses.replace(
-            event, sequence=event.sequence + 1, state="end", utc_ns=time.time_ns(), clock=clock_quality()
-        )
-        with ClipLog(log.path) as clips:
-            clip = clips.of(event.event_id)
-        log.append(with_clip(end, clip) if clip else end)
 
 
 def _farewell(log: EventLog, why: str) -> None:

@@ -13,7 +13,6 @@ from appliance.novelty.keep import OtherVectorsError, load_memory, memory_path, 
 from appliance.novelty.memory import SiteMemory
 from appliance.pipeline import Moment
 from appliance.stages import new_memory
-from appliance.store.quarantine import move_aside
 from appliance.types import Event
 
 _LOG = logging.getLogger(__name__)
@@ -86,20 +85,19 @@ class MemoryKeeper:
         try:
             return load_memory(self.path, empty.dimensions, vectors=self._vectors, settings=empty.settings)
         except OtherVectorsError as error:
-            kept = self.path.with_name(self.path.name + ".other-model")
-            self._move(kept)
+            kept = self._keep_as("other-model")
             _LOG.warning("%s; it is kept as %s, and the site is learned anew", error, kept)
         except StoreError as error:
-            try:
-                kept = move_aside(self.path)
-            except OSError as failed:
-                raise StoreError(f"{self.path}: cannot be moved away: {failed.strerror}; move it by hand") from failed
+            kept = self._keep_as("corrupt")
             self._lost.append(f"the site's memory was corrupt and begun anew; the old one is kept as {kept}")
             _LOG.error("%s", error)
         return empty
 
-    def _move(self, kept: Path) -> None:
+    def _keep_as(self, sort: str) -> Path:
+        """Move the file aside, in the place of an earlier one of its sort, so that they never become many."""
+        kept = self.path.with_name(f"{self.path.name}.{sort}")
         try:
             self.path.replace(kept)
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be moved away: {error.strerror}; move it by hand") from error
+        return kept

@@ -1,5 +1,6 @@
 """The memory of a site as a file: written whole or not at all, and taken only for the vectors that it was made of."""
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Mapping
@@ -38,6 +39,9 @@ def save_memory(memory: SiteMemory, path: Path, *, vectors: str) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
+        # Half a memory is of no use, and takes room on a disk that may be full.
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise StoreError(
             f"{path}: the site's memory cannot be written ({error.strerror}); free or mend the disk"
         ) from None

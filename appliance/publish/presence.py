@@ -22,18 +22,24 @@ HEALTH_PERIOD_S = 30.0
 SENSOR_SILENT_S = 30.0
 
 
-def assess(sensor: UnitState | None) -> tuple[StatusState, list[str]]:
-    """Whether the unit does its work, and each reason why not. A sensor that says nothing is not a quiet night."""
+def assess(sensor: UnitState | None, faults: Sequence[str] = ()) -> tuple[StatusState, list[str]]:
+    """Whether the unit does its work, and each reason why not; `faults` are the publisher's own."""
+    reasons = [*_of_sensor(sensor), *faults]
+    return ("degraded", reasons) if reasons else ("online", [])
+
+
+def _of_sensor(sensor: UnitState | None) -> list[str]:
+    """Why the sensor does not do its work. One that says nothing is not a quiet night."""
     if sensor is None:
-        return "degraded", ["the sensor has not reported yet"]
+        return ["the sensor has not reported yet"]
     if sensor.age_s > SENSOR_SILENT_S:
-        return "degraded", ["the sensor has stopped reporting"]
+        return ["the sensor has stopped reporting"]
     value = sensor.value if isinstance(sensor.value, dict) else {}
     faults = value.get("faults")
     reasons = [str(fault) for fault in faults if fault] if isinstance(faults, list) else []
     if value.get("hearing") is not True and not reasons:
         reasons = ["the sensor does not hear"]
-    return ("degraded", reasons) if reasons else ("online", [])
+    return reasons
 
 
 def last_will(unit: UnitSettings, topics: UnitTopics) -> Outgoing:
@@ -75,9 +81,7 @@ class Presence:
             self._said.clear()
             self._health_due_s = 0.0
             self._announced = 0
-        state, reasons = assess(states.get("sensor"))
-        if faults:
-            state, reasons = "degraded", [*reasons, *faults]
+        state, reasons = assess(states.get("sensor"), faults)
         also = _novelty(states.get("health")) | _adjusted(adjustments)
         self._say(self._topics.status, wire.STATUS_SCHEMA, {"state": state, "reasons": reasons, **also})
         config, sensor = states.get("config"), states.get("health")

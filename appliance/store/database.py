@@ -1,5 +1,6 @@
 """Opening the SQLite file: WAL, migrations, and every way it fails turned into one line with the remedy."""
 
+import functools
 import logging
 import shutil
 import sqlite3
@@ -79,6 +80,8 @@ def _open(
         connection = sqlite3.connect(
             f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=busy_timeout_s, check_same_thread=False
         )
+        # A flipped bit in a text is that text's affair: it must not keep the rows around it from being read.
+        connection.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
         try:
             db = Database(connection, execute_plugins=False)
             db.execute("PRAGMA foreign_keys = ON")

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from sqlite_utils import Database
 
@@ -18,6 +19,8 @@ from appliance.store.removal import Kind, Removal, record, remove_oldest
 from appliance.store.stamp import Stamp
 
 _LOG = logging.getLogger(__name__)
+
+_Written = TypeVar("_Written")
 
 FILE_KINDS: tuple[Kind, ...] = ("clips", "tracks")
 """Kinds that are files, each in a folder of its name beside the event log; in the order in which they go."""
@@ -96,8 +99,8 @@ def shed_events(db: Database, enough: Callable[[], bool], now: Stamp) -> Iterato
             yield removal
 
 
-def make_room(path: Path, db: Database) -> list[Removal]:
-    """The whole ladder, in the moment in which a commit has found the disk full; returns what was removed.
+def make_room(path: Path, db: Database) -> None:
+    """The whole ladder, in the moment in which a commit has found the disk full.
 
     Alerts are not removed; they come to the room that was held back. Raises nothing: what cannot be done now is tried
     again with the next commit.
@@ -117,7 +120,6 @@ def make_room(path: Path, db: Database) -> list[Removal]:
     with suppress(sqlite3.Error):
         record_files(db, removals, now)
     report(removals)
-    return removals
 
 
 def record_files(db: Database, removals: list[Removal], now: Stamp) -> None:
@@ -127,20 +129,25 @@ def record_files(db: Database, removals: list[Removal], now: Stamp) -> None:
             record(db, files, now)
 
 
-def with_room(path: Path, db: Database, write: Callable[[], object]) -> list[Removal]:
-    """Do `write`, one transaction; where it finds the disk full, make room, do it once more, and return what that cost.
+def with_room(path: Path, db: Database, write: Callable[[], _Written]) -> _Written:
+    """Do `write`, one transaction; where it finds the disk full, make room and do it once more.
 
     Raises what `write` raises.
     """
-    removals: list[Removal] = []
-    if free_bytes(path) < _LITTLE_BYTES and reserve.free_inside(db) < _LITTLE_BYTES:
-        removals = make_room(path, db)
+    if _has_little_room(path, db):
+        make_room(path, db)
     try:
-        write()
+        return write()
     except DiskFullError:
-        removals += make_room(path, db)
-        write()
-    return removals
+        make_room(path, db)
+        return write()
+
+
+def _has_little_room(path: Path, db: Database) -> bool:
+    """False also where that cannot be told: what is wrong is what the write then says."""
+    with suppress(OSError, sqlite3.Error):
+        return free_bytes(path) < _LITTLE_BYTES and reserve.free_inside(db) < _LITTLE_BYTES
+    return False
 
 
 def report(removals: list[Removal]) -> None:

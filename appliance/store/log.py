@@ -1,19 +1,23 @@
 """The event log, as the sensor writes it and people read it."""
 
-import dataclasses
-import functools
 import json
 import logging
+import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlite_utils import Database
 
 from appliance import wire
+from appliance.errors import WireError
 from appliance.store import chain
-from appliance.store.clips import promise
 from appliance.store.database import BUSY_TIMEOUT_S, open_database, transaction, translated
+from appliance.store.entry import event_row, insert_event
 from appliance.store.ladder import with_room
 from appliance.store.quarantine import CorruptError, quarantine
 from appliance.store.stamp import Stamp
@@ -22,13 +26,9 @@ from appliance.types import Event, EventState, Severity, StateKey, UnitState
 
 _LOG = logging.getLogger(__name__)
 
-# What came after the first release has a default, and its column is generated from the payload.
-_COLUMNS = [field.name for field in dataclasses.fields(Event) if field.default is dataclasses.MISSING]
-_STORED = [*_COLUMNS, "payload", "committed_utc_ns", "boot_id", "boot_ns"]
-_INSERT_EVENT = f"INSERT INTO events ({', '.join(_STORED)}) VALUES ({', '.join(':' + name for name in _STORED)})"  # noqa: S608 - column names are ours
+_Result = TypeVar("_Result")
+
 _PAGE_ROWS = 500
-# The same words each time: a changed sentence would be published anew.
-_SHED = "the disk was full: detections that were not delivered yet were removed (`appliance db check` counts them)"
 
 
 class EventLog:
@@ -47,30 +47,27 @@ class EventLog:
     ) -> None:
         """Open or make it; raises `StoreError`.
 
-        With `replace_corrupt`, for the sensor, a damaged file is moved aside, now or at a later `append`, and a new one
-        begun: what is heard next matters more. What waited undelivered is carried over where it can still be read.
+        With `replace_corrupt`, for the sensor, a damaged file is moved aside, now or at a later use, and a new one begun,
+        as it is where the file is gone: what is heard next matters more. What waited undelivered in a damaged one is
+        carried over where it can still be read.
         `texts` words the sentences of what is appended; English where it is left out.
         With `hash_chain` every row from now on is bound to all before it; a chain once begun goes on in any case.
         """
         self.path = path
         self.losses: list[str] = []
-        """A sentence for each time that the file was found corrupt and replaced, and for what a full disk cost."""
+        """A sentence for each time that the file was found corrupt, or gone, and replaced."""
         self._replace_corrupt = replace_corrupt
         self._hash_chain = hash_chain
         self._texts = texts
         self._clock = clock
+        self._read_only = read_only
+        self._busy_timeout_s = busy_timeout_s
         self._lock = threading.Lock()
-        self._open = functools.partial(
-            open_database, path, synchronous="FULL", read_only=read_only, busy_timeout_s=busy_timeout_s
-        )
-        try:
-            self._db = self._open()
-        except CorruptError as error:
-            if not replace_corrupt:
-                raise
-            self._replace(error)
-        if hash_chain:
-            self._begin_chain()
+        self._db: Database
+        self._is_open = False
+        self._carried: deque[Event] = deque()
+        """Undelivered events of a corrupt log that are not in its successor yet, in the order of their commit."""
+        self._use(lambda: None)
 
     def append(self, event: Event) -> None:
         """Commit the event together with its messages to send and the clip that it promises; when this returns, a power cut cannot undo it.
@@ -80,7 +77,7 @@ class EventLog:
         """
         row = event_row(event, self._clock(), self._texts)
         with self._lock:
-            self._write(lambda: self._insert(event, row))
+            self._use(lambda: with_room(self.path, self._db, lambda: self._insert(event, row)))
 
     def read(
         self,
@@ -115,10 +112,13 @@ class EventLog:
             first_row = page[-1][0] + 1
 
     def open_events(self) -> list[Event]:
-        """The latest state of each event that has no end: what a sensor that was cut off left behind."""
+        """The latest state of each event that has no end: what a sensor that was cut off left behind.
+
+        Those whose row was damaged so that no event can be made of it are passed over.
+        """
         rows = self._rows(
             """
-            SELECT payload FROM events AS latest
+            SELECT event_id, payload FROM events AS latest
             WHERE id IN (
                 SELECT (SELECT max(id) FROM events WHERE event_id = begun.event_id)
                 FROM events AS begun
@@ -127,7 +127,13 @@ class EventLog:
             ) ORDER BY id
             """
         )
-        return [wire.event_from_json(payload) for (payload,) in rows]
+        events = []
+        for event_id, payload in rows:
+            try:
+                events.append(wire.event_from_json(payload))
+            except WireError as error:
+                _LOG.error("%s: event %s cannot be read, and has no end: %s", self.path, event_id, error)
+        return events
 
     def set_state(self, key: StateKey, value: Any) -> None:
         """Say something about the unit for the publisher to pass on; `value` is whatever JSON holds.
@@ -137,7 +143,7 @@ class EventLog:
         stamp = self._clock()
         row = [key, json.dumps(value, allow_nan=False), stamp.utc_ns, stamp.boot_id, stamp.boot_ns]
         with self._lock:
-            self._write(lambda: self._put_state(row))
+            self._use(lambda: with_room(self.path, self._db, lambda: self._put_state(row)))
 
     def states(self) -> dict[StateKey, UnitState]:
         """All that was said with `set_state`, the latest of each key."""
@@ -145,9 +151,28 @@ class EventLog:
         rows = self._rows("SELECT key, value, utc_ns, boot_id, boot_ns FROM unit_state")
         return {key: UnitState(json.loads(value), Stamp(*stamp).age_s(now)) for key, value, *stamp in rows}
 
+    def mended(self, work: Callable[[], _Result]) -> _Result:
+        """Do `work`, which opens the same file by itself; where that is corrupt, once more on a new one.
+
+        Raises what `work` raises.
+        """
+        try:
+            return work()
+        except CorruptError as error:
+            with self._lock:
+                self._move_aside(error)
+                self._make_ready()
+            return work()
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        if self._carried:
+            _LOG.error(
+                "%s: %d undelivered events of the corrupt log could not be carried over; `appliance db repair` on the old one saves them",
+                self.path,
+                len(self._carried),
+            )
 
     def __enter__(self) -> "EventLog":
         return self
@@ -157,19 +182,57 @@ class EventLog:
     ) -> None:
         self.close()
 
-    def _write(self, write: Callable[[], None]) -> None:
-        """Do `write`, one transaction, on a disk that was full and on a file that was corrupt."""
+    def _use(self, work: Callable[[], _Result]) -> _Result:
+        """Do `work` on the open file; where that is corrupt, once more on a new one. What fails is tried again with the next use."""
         try:
-            removals = with_room(self.path, self._db, write)
+            self._make_ready()
+            return work()
         except CorruptError as error:
-            if not self._replace_corrupt:
-                raise
+            self._move_aside(error)
+            self._make_ready()
+            return work()
+
+    def _make_ready(self) -> None:
+        """Open the file where it is not, and put into it what was carried over from a corrupt one."""
+        if self._is_open and self._replace_corrupt and _is_gone(self.path):
+            # SQLite would go on writing to a file that nobody can ever open.
+            self._shut()
+            self.losses.append(f"the event log was taken away and begun anew at {self.path}")
+        if not self._is_open:
+            self._db, self._is_open = self._open(), True
+        while self._carried:
+            with_room(self.path, self._db, lambda: self._carry_over(self._carried[0]))
+            self._carried.popleft()
+
+    def _open(self) -> Database:
+        db = open_database(
+            self.path, synchronous="FULL", read_only=self._read_only, busy_timeout_s=self._busy_timeout_s
+        )
+        try:
+            if self._hash_chain:
+                with translated(self.path), transaction(db):
+                    chain.begin(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _shut(self) -> None:
+        if self._is_open:
             self._db.close()
-            self._replace(error)
-            write()
-            return
-        if any(removal.kind == "undelivered" for removal in removals) and _SHED not in self.losses:
-            self.losses.append(_SHED)
+            self._is_open = False
+
+    def _move_aside(self, error: CorruptError) -> None:
+        """Keep a corrupt file under another name, and what waits in it in memory until it is in a new one."""
+        if not self._replace_corrupt:
+            raise error
+        self._shut()
+        kept, undelivered = quarantine(self.path)
+        self._carried.extendleft(reversed(undelivered))
+        self.losses.append(
+            f"the event log was corrupt and begun anew; the old one is kept as {kept}, {len(undelivered)} undelivered events are carried over"
+        )
+        _LOG.error("%s; %s", error, self.losses[-1])
 
     def _put_state(self, row: list[Any]) -> None:
         with translated(self.path):
@@ -180,60 +243,37 @@ class EventLog:
             finally:
                 self._db.execute("PRAGMA synchronous = FULL")
 
-    def _begin_chain(self) -> None:
-        with translated(self.path), transaction(self._db):
-            chain.begin(self._db)
-
     def _insert(self, event: Event, row: dict[str, Any]) -> None:
         with translated(self.path), transaction(self._db):
-            was_alert = self._db.execute(
-                "SELECT 1 FROM events WHERE event_id = ? AND severity = 'alert' LIMIT 1", [event.event_id]
-            ).fetchone()
-            row_id = int(self._db.execute(_INSERT_EVENT, row).lastrowid or 0)
-            chain.extend(self._db, row_id)
-            messages = [(row_id, "events", _priority(event))]
-            if (event.severity == "alert" and not was_alert) or (event.state == "end" and was_alert):
-                messages.append((row_id, "alerts", 0))
-            self._db.conn.executemany("INSERT INTO outbox (event_row, kind, priority) VALUES (?, ?, ?)", messages)
-            promise(self._db, row_id, event)
+            insert_event(self._db, event, row)
 
-    def _replace(self, error: CorruptError) -> None:
-        kept, undelivered = quarantine(self.path)
-        self._db = self._open()
-        if self._hash_chain:
-            self._begin_chain()
-        for event in undelivered:
-            self._insert(event, event_row(event, self._clock(), self._texts))
-        self.losses.append(
-            f"the event log was corrupt and begun anew; the old one is kept as {kept}, {len(undelivered)} undelivered events were carried over"
-        )
-        _LOG.error("%s; %s", error, self.losses[-1])
+    def _carry_over(self, event: Event) -> None:
+        # What the new log refuses was damaged where no checksum tells; it must not keep out what comes after it.
+        with translated(self.path), suppress(sqlite3.IntegrityError, WireError):
+            row = event_row(event, self._clock(), self._texts)
+            with transaction(self._db):
+                insert_event(self._db, event, row)
 
     def _first_of_latest(self, where: str, values: list[Any], limit: int) -> int:
         query = f"SELECT min(id) FROM (SELECT id FROM events WHERE {where} ORDER BY id DESC LIMIT ?)"  # noqa: S608 - conditions are ours
         return int(self._rows(query, [*values, 0, limit])[0][0] or 0)
 
     def _rows(self, query: str, values: list[Any] | None = None) -> list[tuple[Any, ...]]:
-        with self._lock, translated(self.path):
-            rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
-        return rows
+        def read() -> list[tuple[Any, ...]]:
+            with translated(self.path):
+                rows: list[tuple[Any, ...]] = self._db.execute(query, values or []).fetchall()
+            return rows
+
+        with self._lock:
+            return self._use(read)
 
 
-def event_row(event: Event, committed: Stamp, texts: Texts | None = None) -> dict[str, Any]:
-    """The columns of `events` for a state change that is committed now."""
-    return {name: getattr(event, name) for name in _COLUMNS} | {
-        "payload": wire.event_to_json(event, texts),
-        "committed_utc_ns": committed.utc_ns,
-        "boot_id": committed.boot_id,
-        "boot_ns": committed.boot_ns,
-    }
-
-
-def _priority(event: Event) -> int:
-    """Alerts (0 on their own topic, 1) before detections (2) before what follows them (3).
-
-    An end ranks with the updates, not above: it must never overtake one of its own event.
-    """
-    if event.state != "new":
-        return 3
-    return 1 if event.severity == "alert" else 2
+def _is_gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        # Whatever is wrong with the disk is for SQLite to say.
+        return False
+    return False

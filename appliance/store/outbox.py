@@ -10,6 +10,9 @@ from appliance.store.ladder import with_room
 from appliance.store.stamp import Stamp
 from appliance.types import MessageOutcome, OutboxMessage
 
+# For ever would hide the next fault, and a sensor may be started anew before anybody has looked.
+_SHED_TOLD_NS = 86_400 * 1_000_000_000
+
 _SUPERSEDE = """
     UPDATE outbox SET outcome = 'superseded', settled_utc_ns = ?
     WHERE outcome IS NULL AND kind = 'events' AND event_row IN (
@@ -78,21 +81,25 @@ class Outbox:
 
         For the moment of (re)connection, when nothing is under way. Returns how many.
         """
-        superseded = 0
 
-        def write() -> None:
-            nonlocal superseded
+        def write() -> int:
             with translated(self.path), transaction(self._db):
-                superseded = self._db.execute(_SUPERSEDE, [self._clock().utc_ns]).rowcount
+                return int(self._db.execute(_SUPERSEDE, [self._clock().utc_ns]).rowcount)
 
-        with_room(self.path, self._db, write)
-        return superseded
+        return with_room(self.path, self._db, write)
 
     def counts(self) -> dict[str, int]:
         """How many messages are pending, and how many had each outcome."""
         with translated(self.path):
             rows = self._db.execute("SELECT coalesce(outcome, 'pending'), count(*) FROM outbox GROUP BY outcome")
             return {"pending": 0, "delivered": 0, "superseded": 0, "expired": 0} | dict(rows.fetchall())
+
+    def shed(self) -> bool:
+        """True where in the last 24 hours a full disk cost detections that were not delivered yet, whoever removed them."""
+        since_utc_ns = self._clock().utc_ns - _SHED_TOLD_NS
+        with translated(self.path):
+            query = "SELECT 1 FROM removals WHERE kind = 'undelivered' AND last_utc_ns > ?"
+            return self._db.execute(query, [since_utc_ns]).fetchone() is not None
 
     def close(self) -> None:
         """Close the file."""
