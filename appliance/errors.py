@@ -4,6 +4,7 @@ Exit status 78 (`EX_CONFIG` of sysexits.h) means *a person must fix a file*; sys
 A message is one line that names the file or device, the key and the remedy.
 """
 
+from pathlib import Path
 from typing import ClassVar
 
 
@@ -17,6 +18,11 @@ class ConfigError(ApplianceError):
     """A site, array or command-line setting is wrong; only a person can mend it."""
 
     exit_status = 78
+
+
+def in_file(file: Path | None, why: object) -> ConfigError:
+    """A `ConfigError` that names the file at fault, where one was given."""
+    return ConfigError(f"{file}: {why}" if file else str(why))
 
 
 class ModelError(ApplianceError):

@@ -7,7 +7,7 @@ from typing import Protocol
 from appliance.config import SiteSettings
 from appliance.dsp.arrivals import ArrivalFinder
 from appliance.dsp.features import FeatureExtractor
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, in_file
 from appliance.events import EventPolicy, UlidFactory, policies_for
 from appliance.events.confidence import Calibration
 from appliance.geometry import ArrayGeometry
@@ -64,7 +64,7 @@ def build_stages(
     try:
         policies = policies_for(model.classes, model.thresholds, settings.policy)
     except ConfigError as error:
-        raise _in_file(site_file, str(error)) from None
+        raise in_file(site_file, error) from None
     policy = EventPolicy(
         model.classes,
         policies,
@@ -94,14 +94,10 @@ def build_stages(
 def new_memory(settings: SiteSettings, model: HearingModel, site_file: Path | None = None) -> SiteMemory:
     """An empty memory of what this model's tagger hears of a site; raises `ConfigError` (naming `site_file`) where it has none."""
     if not model.sounds:
-        raise _in_file(
+        raise in_file(
             site_file,
             "[novelty] enabled: this model has no tagger beside it, and nothing else tells one sound from another; "
             "name a model that has one in [model], or set enabled to false",
         )
     learning = MemorySettings(learning_s=settings.novelty.learning_hours * 3600.0)
     return SiteMemory(len(model.sounds), learning)
-
-
-def _in_file(site_file: Path | None, why: str) -> ConfigError:
-    return ConfigError(f"{site_file}: {why}" if site_file else why)

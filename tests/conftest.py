@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import os
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,16 @@ from appliance.store import EventLog
 from appliance.types import Event
 
 MakeEvent = Callable[..., Event]
+
+
+def damage_root(path: Path, name: str) -> None:
+    """Overwrite the first page of a table or index."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xff" * 4096)
 
 
 @pytest.fixture

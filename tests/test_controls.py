@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from conftest import MakeEvent
-from test_daemon import damage_root, moment
+from conftest import MakeEvent, damage_root
+from test_daemon import moment
 from ulid import ULID
 
 from appliance.config import ClassPolicy, CommandSettings, MountSettings, SiteSettings, StoreSettings, UnitSettings

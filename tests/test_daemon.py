@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeEvent
+from conftest import MakeEvent, damage_root
 from plane_waves import at_array, hum
 
 from appliance.daemon.cut_off import end_cut_off_events, settle_books
@@ -252,16 +252,6 @@ def corrupt_log(tmp_path: Path, make_event: MakeEvent, request: pytest.FixtureRe
             log.append(make_event())
         damage_root(path, request.param)
     return path
-
-
-def damage_root(path: Path, name: str) -> None:
-    """Overwrite the first page of a table or index."""
-    with contextlib.closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (root,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()
-    with path.open("r+b") as file:
-        file.seek((root - 1) * 4096)
-        file.write(b"\xff" * 4096)
 
 
 def test_a_corrupt_event_log_does_not_make_the_unit_deaf(corrupt_log: Path, sensor: "subprocess.Popen[str]") -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from conftest import MakeEvent
+from conftest import MakeEvent, damage_root
 from mqtt import PATIENCE_S, Broker, Received, Subscriber, wait_until
 from ulid import ULID
 
@@ -390,12 +390,7 @@ def test_a_damaged_table_of_mutes_keeps_no_alert_back(
     with Subscriber(broker.port) as subscriber:
         with EventLog(path) as log:
             log.append(make_event())
-            log._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            page = log._db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'mutes'").fetchone()[0]
-            size = log._db.execute("PRAGMA page_size").fetchone()[0]
-        with path.open("r+b") as file:
-            file.seek((page - 1) * size)
-            file.write(b"\xff" * size)
+        damage_root(path, "mutes")
         publisher.start()
         wait_until(lambda: subscriber.on("alerts"), "the alert")
         wait_until(lambda: (subscriber.status() or {}).get("state") == "degraded", "told")

@@ -1,15 +1,13 @@
 """A file system of 64 MB that is full, for real: alerts still flow, nothing crashes, recovery needs no hand."""
 
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
 from pathlib import Path
 
-from conftest import MakeEvent, fill
+from conftest import MakeEvent, damage_root, fill
 from mqtt import PATIENCE_S, Broker, Subscriber, wait_until
 
 from appliance.config import RetentionSettings
@@ -134,7 +132,7 @@ def test_what_waits_in_a_corrupt_log_is_kept_until_there_is_room_for_a_new_one(
     with EventLog(path, replace_corrupt=True) as log, Outbox(path):
         for event in waiting:
             log.append(event)
-        damage_index(path, "events_by_time")
+        damage_root(path, "events_by_time")
         log._db.execute("PRAGMA shrink_memory")
         sink = PatientSink(log)
         fill(small_disk)
@@ -149,16 +147,6 @@ def test_what_waits_in_a_corrupt_log_is_kept_until_there_is_room_for_a_new_one(
         (loss,) = log.losses
         assert "2 undelivered events are carried over" in loss
     assert integrity_faults(path) == []
-
-
-def damage_index(path: Path, name: str) -> None:
-    """Overwrite a page that only a write stumbles over."""
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()
-    with path.open("r+b") as file:
-        file.seek((root - 1) * 4096)
-        file.write(b"\xff" * 4096)
 
 
 def test_a_log_is_opened_on_a_full_disk_by_what_was_held_back(small_disk: Path, make_event: MakeEvent) -> None:

@@ -8,7 +8,7 @@ from appliance.audio.pyaudio_source import PyAudioStream
 from appliance.audio.sounddevice_source import SounddeviceStream
 from appliance.audio.spec import CaptureSpec
 from appliance.config import CaptureSettings
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, in_file
 from appliance.geometry import ArrayGeometry
 
 _RATES_HZ = (16000, 44100, 48000)
@@ -26,21 +26,23 @@ def open_capture(settings: CaptureSettings, geometry: ArrayGeometry, site_file: 
 
 def capture_spec(settings: CaptureSettings, geometry: ArrayGeometry, site_file: Path | None = None) -> CaptureSpec:
     """What to open: the site's [capture] first, then the array file's [device], then the default."""
-    hints, where = geometry.device, f"{site_file}: " if site_file else ""
+    hints = geometry.device
     device = settings.device or hints.alsa_card_id
     if not device:
-        raise ConfigError(
-            f"{where}[capture] device: empty, and array {geometry.name!r} names no alsa_card_id; set it to the card id that `arecord -L` shows"
+        raise in_file(
+            site_file,
+            f"[capture] device: empty, and array {geometry.name!r} names no alsa_card_id; set it to the card id that `arecord -L` shows",
         )
     try:
         alsa.refuse_index(device)
     except ConfigError as error:
-        raise ConfigError(f"{where}{error}") from None
+        raise in_file(site_file, error) from None
     highest = max(geometry.alsa_channels)
     channels = settings.channels or hints.channels or highest + 1
     if channels <= highest:
-        raise ConfigError(
-            f"{where}[capture] channels: {channels} leaves out channel {highest} of array {geometry.name!r}; set at least {highest + 1}"
+        raise in_file(
+            site_file,
+            f"[capture] channels: {channels} leaves out channel {highest} of array {geometry.name!r}; set at least {highest + 1}",
         )
     rate_hz = settings.sample_rate_hz or hints.sample_rate_hz or _RATES_HZ[0]
     if rate_hz not in _RATES_HZ:

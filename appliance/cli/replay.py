@@ -23,7 +23,6 @@ from appliance.stages import build_stages
 from appliance.store import EventLog
 from appliance.types import Event
 
-# Replays begin here, whatever the time is: two runs must agree.
 _HASH_BYTES = 1 << 20
 
 
