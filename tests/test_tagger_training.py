@@ -15,6 +15,7 @@ from appliance.cli.main import app
 from appliance.dsp.steered import EARS
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.errors import ModelError
+from appliance.lab.average import average_checkpoints
 from appliance.lab.pack import CLASSES, SOUNDS
 from appliance.lab.scene_dice import Dice
 from appliance.lab.scenes import SceneSettings
@@ -121,6 +122,40 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> Non
     weights, expected = (load_tagger(path)[0].state_dict() for path in (second, straight))
     for name, values in expected.items():
         torch.testing.assert_close(weights[name], values, rtol=1e-4, atol=1e-5)
+
+
+def test_trainings_that_began_from_one_another_are_averaged(tmp_path: Path) -> None:
+    def trained(name: str, seed: int, steps: int, start: Path | None = None) -> Path:
+        folder = tmp_path / name
+        return train_tagger(_SCENES, folder, "short", steps=steps, start=start, seed=seed, log=lambda _: None)
+
+    begin = trained("begin", 0, 1)
+    members = [trained("one", 1, 3, begin), trained("other", 2, 2, begin)]
+    result = CliRunner().invoke(app, ["lab", "average", str(tmp_path / "mean.pt"), *map(str, members)])
+    assert result.exit_code == 0, result.output
+    mean, saved = load_tagger(tmp_path / "mean.pt")
+    one, other = (load_tagger(path)[0].state_dict() for path in members)
+    assert any(not torch.equal(values, other[name]) for name, values in one.items())
+    for name, values in mean.state_dict().items():
+        if values.is_floating_point():
+            torch.testing.assert_close(values, 0.5 * (one[name] + other[name]))
+    assert (saved["step"], len(saved["averaged"])) == (3, 2)
+
+    stranger = train_tagger(_SCENES, tmp_path / "begin", "long", steps=1, log=lambda _: None)
+    with pytest.raises(ModelError, match=r"long\.pt: another network than that of .*short\.pt"):
+        average_checkpoints([begin, stranger], tmp_path / "no.pt")
+
+
+def test_the_rate_of_a_run_by_steps_falls_from_where_it_began(tmp_path: Path) -> None:
+    """What the run before has learned is not taken for done: the first step, of a hundred to warm up, is as long as any first one."""
+    begin = train_tagger(_SCENES, tmp_path / "begin", "short", steps=4, log=lambda _: None)
+    known = load_tagger(begin)[0].state_dict()
+    path = train_tagger(
+        _SCENES, tmp_path / "on", "short", steps=5, start=begin, rate=1e-2, decay_share=1.0, log=lambda _: None
+    )
+    learned = dict(load_tagger(path)[0].named_parameters())
+    moved = max(float((values - known[name]).abs().max().detach()) for name, values in learned.items())
+    assert moved == pytest.approx(1e-2 / 100, rel=0.1)
 
 
 def test_what_is_trained_by_command_is_exported_named_and_heard(tmp_path: Path) -> None:

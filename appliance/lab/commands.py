@@ -321,6 +321,8 @@ def train_tagger(
     minutes: Annotated[float, typer.Option(min=0.01, help="Minutes in all.")] = 55.0,
     steps: Annotated[int, typer.Option(min=0, help="Steps in all, instead of minutes.")] = 0,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
+    rate: Annotated[float, typer.Option(help="Learning rate; half as much for a run that begins from another.")] = 2e-3,
+    seed: Annotated[int | None, typer.Option(help="Of all that is drawn; empty: the experiment's.")] = None,
     batch: Annotated[int, typer.Option(min=2, help="Beams of a step; on a GPU more, 512 for instance.")] = 128,
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
     workers: Annotated[int, typer.Option(min=1, help="Processes that prepare the recordings.")] = 1,
@@ -341,7 +343,8 @@ def train_tagger(
         minutes=minutes,
         steps=steps,
         start=start,
-        seed=settings.seed,
+        rate=rate,
+        seed=settings.seed if seed is None else seed,
         batch=batch,
         threads=threads,
         workers=workers,
@@ -349,6 +352,17 @@ def train_tagger(
         log=_say,
     )
     print(path)
+
+
+@app.command()
+def average(
+    out: Annotated[Path, typer.Argument(help="Where the checkpoint goes.")],
+    checkpoints: Annotated[list[Path], typer.Argument(help="Of trainings that began from one another (--from).")],
+) -> None:
+    """Average the weights of trainings that began from one another."""
+    from appliance.lab.average import average_checkpoints
+
+    print(average_checkpoints(checkpoints, out))
 
 
 @app.command()

@@ -20,7 +20,7 @@ from appliance.lab.tagger_beams import BeamMaker
 from appliance.lab.tagger_network import NETWORKS, TaggerCnn, TaggerSettings
 
 _BATCH = 128
-_RATE, _WARMUP_STEPS, _WEIGHT_DECAY = 2e-3, 100, 0.05
+_WARMUP_STEPS, _WEIGHT_DECAY = 100, 0.05
 _SMOOTHING = 0.05
 _MIXUP = 0.4
 """Of every second batch the beams are mixed in pairs (Zhang et al., arXiv 1710.09412), by a share from Beta(.4, .4)."""
@@ -35,6 +35,7 @@ def train_tagger(
     minutes: float = 55.0,
     steps: int = 0,
     start: Path | None = None,
+    rate: float = 2e-3,
     decay_share: float = 0.7,
     seed: int = 0,
     batch: int = _BATCH,
@@ -46,7 +47,7 @@ def train_tagger(
     """Train the network of one of `EARS` for so long in all, or go on from `folder`/EAR.pt, whose path comes back.
 
     `steps`, where given, says how many in all instead. `start` is a checkpoint that a new folder begins from, its steps and
-    hours counted. Over the last part, `decay_share` of the time or the steps, the rate falls to zero. `batch` beams are a step;
+    hours counted. Over the last part, `decay_share` of the time or the steps, the learning `rate` falls to zero. `batch` beams are a step;
     `workers` processes prepare the recordings.
     """
     torch.set_num_threads(threads)
@@ -54,7 +55,7 @@ def train_tagger(
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / f"{ear}.pt"
     network = TaggerCnn(NETWORKS[ear]).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=_RATE, weight_decay=_WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=_WEIGHT_DECAY)
     step, first_step, seconds, own_s = 0, 0, 0.0, 0.0
     origin = last if last.exists() else start
     if origin is not None:
@@ -72,7 +73,8 @@ def train_tagger(
     network.train()
     while True:
         elapsed_s = own_s + time.monotonic() - began
-        left = max(0.0, 1.0 - (step / steps if steps else elapsed_s / (60.0 * minutes)))
+        done = (step - first_step) / max(1, steps - first_step) if steps else elapsed_s / (60.0 * minutes)
+        left = max(0.0, 1.0 - done)
         if left == 0.0 or (step > begun_step and step % _SAVE_EVERY == 0):
             spent_s = time.monotonic() - began
             saved = {
@@ -95,7 +97,7 @@ def train_tagger(
             return last
         rise = min(1.0, (step - first_step + 1) / _WARMUP_STEPS)
         for group in optimiser.param_groups:
-            group["lr"] = _RATE * rise * min(1.0, left / decay_share)
+            group["lr"] = rate * rise * min(1.0, left / decay_share)
         losses += float(_learn(network, optimiser, *_drawn(maker, seed, step, batch)))
         step += 1
         if step % 100 == 0:
