@@ -1,4 +1,4 @@
-"""Which microphones of an array still give sound. Hearing goes on with those; one that is dead makes a bearing of every silence.
+"""Which microphones of an array still give sound. Hearing goes on with those; one that is dead makes up bearings.
 
 Three of four microphones hear a drone as well as four do, as long as the front end knows which three.
 """
@@ -26,7 +26,6 @@ class WorkingMicrophones:
     """Hears along, and tells which microphones count. State: how long each has been broken and well."""
 
     def __init__(self, geometry: ArrayGeometry) -> None:
-        self._geometry = geometry
         self._all = self._mics = tuple(range(geometry.mics))
         self._last = np.full(geometry.mics, np.nan, np.float32)
         self._second: list[Float32Array] = []
@@ -36,7 +35,8 @@ class WorkingMicrophones:
     def push(self, samples: Float32Array) -> tuple[int, ...]:
         """Hear (mics, n) samples; which microphones, counted from 0, count from here on.
 
-        All of them where those that work would not tell directions.
+        Two, or a line, tell no directions, and the front end's validity says so; a dead one beside them would make some up. All of
+        them where none works.
         """
         seconds = samples.shape[1] / SAMPLE_RATE_HZ
         stuck = (samples == self._last[:, None]).all(axis=1)
@@ -51,7 +51,7 @@ class WorkingMicrophones:
         self._well_s = np.where(broken, 0.0, self._well_s + seconds)
         working = tuple(int(mic) for mic in np.flatnonzero(self._well_s >= _BACK_S))
         if working != self._mics:
-            self._mics = working if self._geometry.part(working).tells_directions else self._all
+            self._mics = working or self._all
         return self._mics
 
 
