@@ -69,3 +69,12 @@ def true_bearing_elevation_deg(
     """True bearing and elevation above the local horizon of an array-frame direction, given `mount_rotation`."""
     azimuth_nwu_deg, elevation_local_deg = azimuth_elevation_deg(rotation @ unit_vector(azimuth_deg, elevation_deg))
     return wrap_bearing_deg(-azimuth_nwu_deg), elevation_local_deg
+
+
+def horizon_elevation_deg(azimuth_deg: float, rotation: npt.NDArray[np.float64]) -> float:
+    """Elevation in the array frame at which the half-plane of an azimuth meets the local horizon, given `mount_rotation`.
+
+    0 for an array that hangs level. A planar array knows of a sound on the ground no more than that half-plane.
+    """
+    along, normal = rotation @ unit_vector(azimuth_deg, 0.0), rotation[:, 2]
+    return math.degrees(math.atan(-along[2] / math.copysign(max(abs(normal[2]), 1e-6), normal[2])))
