@@ -147,6 +147,8 @@ class Track:
     """UTC of the latest detection that was associated."""
     updated: bool = True
     """True where this frame brought a detection; False where the track coasts."""
+    absorbed_by: int | None = None
+    """The older track that goes on for it, of one that is deleted because the two have turned out to be one source."""
     slots: tuple[int, ...] = ()
     """The network's slots that reported it in this frame: whose masks are its sound. In one frame no slot has two tracks. None
     where its power alone tells of it."""
@@ -180,7 +182,7 @@ class Event:
     severity: Severity
     """alert: an operator must act; detection: logged and published, nobody is woken."""
     track_id: int
-    """The track behind the event."""
+    """The track behind the event; another one goes on with it where both have turned out to be one source."""
     onset_utc_ns: int
     """UTC of the first detection of the track."""
     utc_ns: int

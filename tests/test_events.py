@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
+from appliance.angles import azimuth_elevation_deg, mount_rotation, unit_vector, wrap_azimuth_deg
 from appliance.config import ClassPolicy, MountSettings, UnitSettings, load_site
 from appliance.errors import ConfigError
 from appliance.events import DEFAULT_POLICIES, EventPolicy, policies_for, random_ulids, seeded_ulids
+from appliance.events.pose import Pose
 from appliance.types import Direction, Event, SceneFrame, Track, TrackStatus
 
 CLASSES = ("drone", "gunshot", "dog")
@@ -62,6 +64,7 @@ def track(
     heard: bool = True,
     planar: bool = False,
     others: Sequence[tuple[int, float]] = (),
+    absorbed_by: int | None = None,
 ) -> Track:
     probs = np.zeros(3, np.float32)
     probs[kind] = probability
@@ -76,6 +79,7 @@ def track(
         first_utc_ns=START_NS - 5,
         last_update_utc_ns=START_NS,
         updated=heard,
+        absorbed_by=absorbed_by,
     )
 
 
@@ -214,6 +218,40 @@ def test_a_bark_over_a_drone_does_not_end_its_alert_early() -> None:
     assert run.states == ["drone new", "drone end", "dog new"]
 
 
+@pytest.mark.parametrize(("drone", "states"), [(0.63, ["dog new", "dog end", "drone new"]), (0.51, ["dog new"])])
+def test_a_detection_that_goes_on_hides_no_alert(drone: float, states: list[str]) -> None:
+    """An engine still there beneath the drone, above its release; but a drone that passes its threshold by less is none yet."""
+    run = Run(drone=ClassPolicy(threshold=0.5), dog=ClassPolicy(threshold=0.5, release=0.3, severity="detection"))
+    run.hold(2.0, track(DOG))
+    run.hold(2.0, track(DOG, 0.55, others=[(DRONE, drone)]))
+    assert run.states == states
+
+
+@pytest.mark.parametrize("older", [0.0, 0.9], ids=["as nothing", "as a dog"])
+def test_where_two_tracks_were_one_source_the_event_goes_on_with_the_one_that_is_left(older: float) -> None:
+    """The younger has the drone's alert. Nobody is told that it ended while the drone flies."""
+    run = Run(dog=ClassPolicy(severity="detection"))
+    run.hold(2.0, track(DOG, older), track(number=2))
+    (drone,) = [event for event in run.events if event.class_label == "drone"]
+    gone = track(number=2, status="deleted", heard=False, absorbed_by=1)
+    *ends, told = run.frame(track(DRONE, 0.85, azimuth_deg=27.0), gone)
+    assert [f"{event.class_label} {event.state}" for event in ends] == (["dog end"] if older else [])
+    assert (told.event_id, told.state, told.track_id) == (drone.event_id, "update", 1)
+    run.hold(20.0, track(DRONE, 0.85, azimuth_deg=27.0))
+    assert "drone end" not in run.states
+    assert run.states.count("drone new") == 1
+    (end,) = run.policy.finish(run.now_ns)
+    assert (end.event_id, end.track_id) == (drone.event_id, 1)
+
+
+def test_the_event_of_a_track_ends_with_it_where_the_one_that_absorbs_it_has_its_own() -> None:
+    run = Run()
+    run.hold(2.0, track(), track(GUNSHOT, number=2, azimuth_deg=60.0))
+    ends = run.frame(track(), track(GUNSHOT, number=2, status="deleted", heard=False, absorbed_by=1))
+    assert [(event.class_label, event.state) for event in ends] == [("gunshot", "end")]
+    assert [event.class_label for event in run.policy.open_events] == ["drone"]
+
+
 def test_a_rival_does_not_end_an_event_that_is_still_supported() -> None:
     run = Run(dog=ClassPolicy(threshold=0.4, release=0.3))
     run.hold(1.0, track(DRONE))
@@ -320,6 +358,35 @@ def test_a_planar_array_claims_no_elevation() -> None:
     run = Run(MountSettings(pitch_deg=20.0))
     run.hold(1.0, track(azimuth_deg=0.0, planar=True))
     assert (run.events[0].elevation_valid, run.events[0].elevation_deg) == (False, 0.0)
+
+
+@given(st.floats(0.0, 359.0), st.floats(-30.0, 30.0), st.one_of(st.floats(-30.0, 30.0), st.floats(150.0, 210.0)))
+@settings(max_examples=60, deadline=None)
+def test_a_planar_array_that_hangs_aslant_tells_the_bearing_of_what_is_on_the_ground(
+    bearing_deg: float, pitch_deg: float, roll_deg: float
+) -> None:
+    """It hears the azimuth of the source's projection on its own plane; the sigma is as far as the bearing turns with that."""
+    mount = MountSettings(
+        heading_true_deg=40.0, heading_sigma_deg=0.0, pitch_deg=pitch_deg, roll_deg=wrap_azimuth_deg(roll_deg)
+    )
+    to_array = mount_rotation(mount.heading_true_deg, pitch_deg, roll_deg).T
+
+    def heard_deg(bearing_deg: float) -> float:
+        return azimuth_elevation_deg(to_array @ unit_vector(-bearing_deg, 0.0))[0]
+
+    pose, heard = Pose(mount), track(azimuth_deg=heard_deg(bearing_deg), planar=True)
+    told_deg, elevation_deg, sigma_deg = pose.bearing_elevation_sigma_deg(heard)
+    assert wrap_azimuth_deg(told_deg - bearing_deg) == pytest.approx(0.0, abs=1e-6)
+    assert elevation_deg == 0.0
+    turned_deg = abs(wrap_azimuth_deg(heard_deg(bearing_deg + 0.01) - heard_deg(bearing_deg))) / 0.01
+    assert sigma_deg == pytest.approx(4.0 / turned_deg, rel=1e-2)
+
+
+def test_a_planar_array_on_a_wall_knows_no_bearing() -> None:
+    _, _, sigma_deg = Pose(MountSettings(pitch_deg=90.0)).bearing_elevation_sigma_deg(
+        track(azimuth_deg=0.0, planar=True)
+    )
+    assert sigma_deg == 180.0
 
 
 def test_seeded_ids_repeat_random_ids_do_not_and_both_carry_the_time() -> None:

@@ -97,6 +97,16 @@ def test_what_has_an_event_is_told_in_any_case(log_path: Path, make_event: MakeE
     sensor.close()
 
 
+def test_an_event_moves_to_the_track_that_goes_on_with_it(log_path: Path, make_event: MakeEvent) -> None:
+    sensor = Sensor(log_path)
+    event = make_event(track_id=2)
+    sensor.hear(track(1), track(2), events=(event,))
+    moved = dataclasses.replace(event, state="update", sequence=1, track_id=1)
+    said = sensor.hear(track(1), track(2), events=(moved,), frames=5)[-1]
+    assert {each["track_id"]: each["event_id"] for each in said["tracks"]} == {1: event.event_id, 2: None}
+    sensor.close()
+
+
 def test_an_anomaly_is_told_as_what_it_is(log_path: Path, make_event: MakeEvent) -> None:
     sensor = Sensor(log_path)
     strange = dataclasses.replace(track(2, sure=0.4), strangeness=0.83)

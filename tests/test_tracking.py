@@ -149,7 +149,7 @@ def test_tracks_of_one_class_that_drift_together_become_the_older_one() -> None:
     run = Run()
     last = run.frames([sound(0.0), sound(max(30.0 - i * 0.5, 4.0))] for i in range(120))
     assert [t.track_id for t in last] == [1]
-    assert sum(t.track_id == 2 and t.status == "deleted" for tracks in run.history for t in tracks) == 1
+    assert [t.absorbed_by for tracks in run.history for t in tracks if t.status == "deleted"] == [1]
 
 
 def test_a_shot_beside_an_engine_is_a_track_of_its_own() -> None:

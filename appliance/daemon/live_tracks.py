@@ -49,9 +49,9 @@ class LiveTracks:
     def frame(self, moment: Moment) -> None:
         """Send where it is time to."""
         for event in moment.events:
-            if event.state == "end":
-                self._events.pop(event.track_id, None)
-            else:
+            # By the event: another track may have gone on with it.
+            self._events = {track: known for track, known in self._events.items() if known.event_id != event.event_id}
+            if event.state != "end":
                 self._events[event.track_id] = event
         per_frame = self._settings.rate_hz / _FRAMES_PER_S
         self._credit = min(1.0 + per_frame, self._credit + per_frame)

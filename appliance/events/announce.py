@@ -70,6 +70,7 @@ class Announcer:
             sequence=latest.sequence + 1,
             state=state,
             confidence=self._confidence(latest.class_label, score),
+            track_id=track.track_id,
             utc_ns=now_utc_ns,
             azimuth_deg=track.doa.azimuth_deg,
             elevation_deg=elevation_deg,

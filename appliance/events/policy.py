@@ -109,7 +109,10 @@ class EventPolicy:
             case.track = track
             case.heard = track if track.updated else case.heard
             case.evidence.push(track, now_utc_ns)
-            if case.event is not None:
+            heir = self._cases.get(track.absorbed_by) if track.absorbed_by is not None else None
+            if case.event is not None and heir is not None and _outranks(case.event, heir.event):
+                changes += self._hand_over(case, heir, case.event, now_utc_ns)
+            elif case.event is not None:
                 changes += self._follow(case, case.event, elapsed_s, now_utc_ns)
             if track.status == "deleted":
                 self._dismiss(self._cases.pop(track.track_id))
@@ -146,23 +149,32 @@ class EventPolicy:
 
     def _follow(self, case: _Case, event: OpenEvent, elapsed_s: float, now_utc_ns: int) -> list[Event]:
         verdict = event.follow(case.track, self._announcer.bearing_true_deg(case.track), elapsed_s)
-        turned = self._has_rival(case.evidence, event) and (_is_anomaly(event) or event.released(case.track))
-        if verdict == "end" or turned or case.track.status == "deleted":
+        if verdict == "end" or self._has_turned(case, event) or case.track.status == "deleted":
             return [self._end(case, event, now_utc_ns)]
-        if verdict == "continue":
-            return []
+        return [self._update(case, event, now_utc_ns)] if verdict == "update" else []
+
+    def _update(self, case: _Case, event: OpenEvent, now_utc_ns: int) -> Event:
         score = float(case.track.class_probs[event.class_index])
         update = self._announcer.next(event.latest, "update", case.track, score=score, now_utc_ns=now_utc_ns)
         event.announced(update, score)
-        return [update]
+        return update
 
-    def _has_rival(self, evidence: Evidence, event: OpenEvent) -> bool:
-        """True where the track has become another class. A bark over a drone must not end the drone's alert early."""
-        alert = event.latest.severity == "alert" and not _is_anomaly(event)
-        return any(
-            index != event.class_index and (not alert or self._policies[index].severity == "alert")
-            for index in evidence.confirmed()
-        )
+    def _hand_over(self, case: _Case, heir: _Case, event: OpenEvent, now_utc_ns: int) -> list[Event]:
+        """Two tracks were one source: the one that is left goes on with the event, for nothing has ended."""
+        ends = [] if heir.event is None else [self._end(heir, heir.event, now_utc_ns)]
+        heir.event, heir.had_event, case.event = event, True, None
+        return [*ends, self._update(heir, event, now_utc_ns)]
+
+    def _has_turned(self, case: _Case, event: OpenEvent) -> bool:
+        """True where the track has become another class.
+
+        A bark over a drone must not end the drone's alert early, and an engine that is still there hides no drone.
+        """
+        confirmed, alert = self._confirmed(case), _is_alert(event)
+        alerts = [index for index in confirmed if self._policies[index].severity == "alert"]
+        rivals = [index for index in (alerts if alert else confirmed) if index != event.class_index]
+        gives_way = _is_anomaly(event) or event.released(case.track)
+        return bool(rivals) and (gives_way or (not alert and confirmed[0] in alerts))
 
     def _begin(self, case: _Case, now_utc_ns: int) -> list[Event]:
         index = self._may_begin(case)
@@ -183,18 +195,22 @@ class EventPolicy:
 
     def _may_begin(self, case: _Case) -> int | None:
         """The confirmed class that passes its threshold by most; where another event stands in its way, the next that is an alert."""
-
-        def passed_by(index: int) -> float:
-            # Not the score alone: thresholds differ, and operators change them.
-            return float(case.track.class_probs[index]) / self._policies[index].threshold
-
-        for rank, index in enumerate(sorted(case.evidence.confirmed(), key=passed_by, reverse=True)):
+        for rank, index in enumerate(self._confirmed(case)):
             obstacle = self._obstacle(index, case.track.doa)
             if not obstacle and (rank == 0 or self._policies[index].severity == "alert"):
                 return index
             if rank == 0:
                 case.obstacle = index, obstacle
         return None
+
+    def _confirmed(self, case: _Case) -> list[int]:
+        """The classes that the track's evidence confirms, first what passes its threshold by most."""
+
+        def passed_by(index: int) -> float:
+            # Not the score alone: thresholds differ, and operators change them.
+            return float(case.track.class_probs[index]) / self._policies[index].threshold
+
+        return sorted(case.evidence.confirmed(), key=passed_by, reverse=True)
 
     def _obstacle(self, class_index: int, doa: Direction) -> str:
         """Why no event of the class may begin there; empty where one may."""
@@ -221,6 +237,15 @@ class EventPolicy:
 
 def _is_anomaly(event: OpenEvent) -> bool:
     return event.latest.class_label == ANOMALY
+
+
+def _is_alert(event: OpenEvent) -> bool:
+    """An anomaly is whatever it turns out to be."""
+    return event.latest.severity == "alert" and not _is_anomaly(event)
+
+
+def _outranks(event: OpenEvent, other: OpenEvent | None) -> bool:
+    return other is None or (_is_alert(event) and not _is_alert(other))
 
 
 def _near(a: Direction, b: Direction) -> bool:

@@ -75,8 +75,8 @@ class ObjectMasks:
             if track.status != "deleted":
                 self._add_track(scene, track)
         for event in events:
-            if event.state == "new" and event.track_id in self._objects:
-                heard = self._objects[event.track_id]
+            heard = self._objects.get(event.track_id)
+            if heard is not None and event.event_id not in heard.event_ids:
                 heard.event_ids.append(event.event_id)
                 heard.class_label = event.class_label
         self._frames += 1

@@ -88,6 +88,7 @@ class Target:
         self,
         *,
         deleted: bool = False,
+        absorbed_by: int | None = None,
         sigma_factor: float = 1.0,
         elevation_gain: float = 1.0,
         azimuth_valid: bool = True,
@@ -112,6 +113,7 @@ class Target:
             first_utc_ns=self._first_utc_ns,
             last_update_utc_ns=self.last_update_utc_ns,
             updated=self.updated and not deleted,
+            absorbed_by=absorbed_by,
             slots=self.slots,
         )
 

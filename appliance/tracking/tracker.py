@@ -66,9 +66,13 @@ class Tracker:
             else:
                 target.miss(elapsed_s)
         self._targets += [Target(next(self._ids), detection, scene.utc_ns, self._settings) for detection in new]
-        gone = self._merge_twins(elapsed_s) | {target for target in self._targets if target.expired}
+        heirs = self._merge_twins(elapsed_s)
+        gone = {target for target in self._targets if target in heirs or target.expired}
         tracks = [
-            self._track(target, deleted=target in gone, azimuth_valid=scene.azimuth_valid) for target in self._targets
+            self._track(
+                target, deleted=target in gone, absorbed_by=heirs.get(target), azimuth_valid=scene.azimuth_valid
+            )
+            for target in self._targets
         ]
         self._targets = [target for target in self._targets if target not in gone]
         return tracks
@@ -86,31 +90,32 @@ class Tracker:
         elif nearest not in joined:
             joined[nearest] = arrived
 
-    def _track(self, target: Target, *, deleted: bool, azimuth_valid: bool) -> Track:
+    def _track(self, target: Target, *, deleted: bool, absorbed_by: int | None, azimuth_valid: bool) -> Track:
         gain = self._ground.elevation_gain(target.filter.direction)
         return target.track(
             deleted=deleted,
+            absorbed_by=absorbed_by,
             sigma_factor=self._sigma_factor,
             elevation_gain=gain,
             azimuth_valid=azimuth_valid,
         )
 
-    def _merge_twins(self, elapsed_s: float) -> set[Target]:
-        """The younger of each two tracks of one class that have stayed within `SAME_SOURCE_DEG` for a second.
+    def _merge_twins(self, elapsed_s: float) -> dict[Target, int]:
+        """The younger of each two tracks of one class that have stayed within `SAME_SOURCE_DEG` for a second → the older's id.
 
         Two sources that cross come closer than that too, but not for so long.
         """
-        together_s, gone = {}, set[Target]()
+        together_s, heirs = {}, dict[Target, int]()
         for older, younger in itertools.combinations(self._targets, 2):
-            if older in gone or younger in gone or not _alike(older, younger):
+            if older in heirs or younger in heirs or not _alike(older, younger):
                 continue
             pair = (older.track_id, younger.track_id)
             together_s[pair] = self._together_s.get(pair, 0.0) + elapsed_s
             if together_s[pair] >= _TOGETHER_S:
                 older.absorb(younger)
-                gone.add(younger)
+                heirs[younger] = older.track_id
         self._together_s = together_s
-        return gone
+        return heirs
 
 
 def _alike(a: Target, b: Target) -> bool:
