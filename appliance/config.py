@@ -8,7 +8,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from appliance.errors import ConfigError
 from appliance.toml_file import read_toml
@@ -246,6 +255,14 @@ class MqttSettings(Table):
     """Alerts older than this are not delivered to a late subscriber."""
     will_delay_s: int = Field(default=10, ge=0)
     """The broker waits this long before it says `offline`, so that a blip is no outage."""
+
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _is_used(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        # Who names a certificate believes that the password is not sent in clear.
+        if path is not None and not info.data.get("tls", True):
+            raise ValueError("tls is false, nothing would be encrypted; set tls = true, or remove it")
+        return path
 
 
 class LiveTrackSettings(Table):
