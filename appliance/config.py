@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from appliance.errors import ConfigError
+from appliance.errors import DENIED, ConfigError
 from appliance.toml_file import read_toml
 from appliance.types import CommandName, Severity
 from appliance.validation import one_line
@@ -351,6 +351,8 @@ def load_site(path: Path) -> SiteSettings:
         raw = read_toml(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such site file; copy firmware_configs/sites/example.toml there") from None
+    except PermissionError:
+        raise ConfigError(f"{path}: {DENIED}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
     try:

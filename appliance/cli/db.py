@@ -18,7 +18,7 @@ from appliance.config import SiteSettings, load_site
 from appliance.errors import ConfigError, StoreError
 from appliance.store import chain, reserve
 from appliance.store.copies import copy_database, free_name
-from appliance.store.database import WAL_LIMIT_BYTES, integrity_faults, open_database, store_error, translated
+from appliance.store.database import WAL_LIMIT_BYTES, integrity_faults, is_there, open_database, store_error, translated
 from appliance.store.ladder import free_bytes
 from appliance.store.quarantine import CorruptError
 from appliance.store.repair import repair as repair_log
@@ -159,7 +159,7 @@ def retain(
 
 def _existing(db: Path | None, site: Path | None) -> Path:
     path = log_path(db, site)
-    if not path.is_file():
+    if not is_there(path):
         raise StoreError(f"{path}: no such event log; the sensor makes it at its first start")
     return path
 

@@ -87,7 +87,9 @@ def events(
         )
         _PRINTERS[output](found)
         if log.unreadable:
-            raise StoreError(f"{path}: {log.unreadable} rows cannot be read and are left out; run appliance db check --db {path}")
+            raise StoreError(
+                f"{path}: {log.unreadable} rows cannot be read and are left out; run appliance db check --db {path}"
+            )
 
 
 def log_path(db: Path | None, site: Path | None) -> Path:
