@@ -8,9 +8,18 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from appliance.errors import ConfigError
+from appliance.errors import DENIED, ConfigError
 from appliance.toml_file import read_toml
 from appliance.types import CommandName, Severity
 from appliance.validation import one_line
@@ -247,6 +256,14 @@ class MqttSettings(Table):
     will_delay_s: int = Field(default=10, ge=0)
     """The broker waits this long before it says `offline`, so that a blip is no outage."""
 
+    @field_validator("ca_file", "cert_file", "key_file")
+    @classmethod
+    def _is_used(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        # Who names a certificate believes that the password is not sent in clear.
+        if path is not None and not info.data.get("tls", True):
+            raise ValueError("tls is false, nothing would be encrypted; set tls = true, or remove it")
+        return path
+
 
 class LiveTrackSettings(Table):
     """[live_tracks]: bearings as they are now."""
@@ -334,6 +351,8 @@ def load_site(path: Path) -> SiteSettings:
         raw = read_toml(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such site file; copy firmware_configs/sites/example.toml there") from None
+    except PermissionError:
+        raise ConfigError(f"{path}: {DENIED}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
     try:

@@ -7,6 +7,9 @@ A message is one line that names the file or device, the key and the remedy.
 from pathlib import Path
 from typing import ClassVar
 
+DENIED = "permission denied; run it with sudo, or give the appliance's user access"
+"""What is wrong with a file that this user may not read, or whose folder it may not look into."""
+
 
 class ApplianceError(Exception):
     """Anything the appliance says in one line instead of a traceback."""

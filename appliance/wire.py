@@ -58,7 +58,7 @@ def event_to_dict(event: Event, texts: Texts | None = None) -> dict[str, Any]:
     message: dict[str, Any] = {
         "specversion": "1.0",
         "id": f"{event.event_id}.{event.sequence}",
-        "source": f"/acoustic/v1/{event.site}/{event.node}",
+        "source": _source(event.site, event.node),
         "type": f"acoustic.event.{event.state}",
         "schema": EVENT_SCHEMA,
         "text": event_text(event, texts),
@@ -80,6 +80,18 @@ def event_to_json(event: Event, texts: Texts | None = None) -> str:
         raise WireError(f"event {event.event_id}: cannot be written as JSON: {error}") from error
 
 
+def under_name(payload: str, site: str, node: str) -> str:
+    """The message of an event as the unit that bears this name says it; as it is where it says so, or is no message."""
+    own = {"source": _source(site, node), "site": site, "node": node}
+    try:
+        message = json.loads(payload)
+        if all(message[key] == value for key, value in own.items()):
+            return payload
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return payload
+    return json.dumps(message | own, ensure_ascii=False, separators=(",", ":"))
+
+
 def event_from_json(payload: str | bytes) -> Event:
     """The event in a message; keys it does not know are passed over, as a later minor version may add some.
 
@@ -97,6 +109,10 @@ def event_from_json(payload: str | bytes) -> Event:
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         raise WireError(f"message: {fault['loc'][0]}: {fault['msg'][0].lower()}{fault['msg'][1:]}") from None
+
+
+def _source(site: str, node: str) -> str:
+    return f"/acoustic/v1/{site}/{node}"
 
 
 def _nearest_of(message: dict[str, Any]) -> dict[str, Any]:

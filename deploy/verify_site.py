@@ -1,17 +1,15 @@
 """The checks of `appliance-verify` that need the site file: array, card, model, policy, event log, sensor, broker.
 
-Prints one line per check and ends with status 1 where one failed. It changes nothing.
+Prints one line per check and ends with status 1 where one failed. It changes nothing; the broker alone gets a message,
+below the unit's `answers`, which it does not keep.
 """
 
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-
+from appliance import wire
 from appliance.audio import alsa
 from appliance.audio.open import capture_spec
 from appliance.config import SiteSettings, load_site
@@ -19,8 +17,10 @@ from appliance.errors import ApplianceError, BrokerError, DeviceError, StoreErro
 from appliance.events import policies_for
 from appliance.geometry import load_array
 from appliance.model.meta import find_model, load_meta
-from appliance.publish.credentials import read_password, tls_context
+from appliance.publish.connector import Connector
+from appliance.publish.packets import Outgoing
 from appliance.publish.presence import assess
+from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog
 
 PASSWORD_FILE = Path("/etc/appliance/mqtt-password")
@@ -85,45 +85,30 @@ def policy(site: SiteSettings) -> str:
 
 
 def broker(site: SiteSettings) -> str:
-    """The broker's address, once it has accepted this unit's name and password."""
-    settings = site.mqtt
+    """The broker's address, once it has accepted this unit's name and password and taken a message of it."""
+    settings, unit = site.mqtt, site.unit
     if settings.password_file is not None and not settings.password_file.exists():
         # The credential that systemd makes of it exists only for the running publisher.
         settings = settings.model_copy(update={"password_file": PASSWORD_FILE})
-    answered = threading.Event()
-    refusal: list[str] = []
-
-    def on_connect(_client: Client, _data: object, _flags: object, reason: object, _properties: object) -> None:
-        if str(reason) != "Success":
-            refusal.append(str(reason))
-        answered.set()
-
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        # Not the unit's own client id: the broker would throw the running publisher out.
-        client_id=f"{site.unit.node}-verify",
-        protocol=MQTTProtocolVersion.MQTTv5 if settings.protocol == "5.0" else MQTTProtocolVersion.MQTTv311,
+    # Not the unit's own client id: the broker would throw the running publisher out.
+    connector = Connector(settings, client_id=f"{unit.node}-verify", will=None)
+    deadline_s = time.monotonic() + BROKER_TIMEOUT_S
+    while not connector.connected:
+        if time.monotonic() > deadline_s:
+            raise BrokerError(f"MQTT broker {connector.broker}: does not answer; check [mqtt] port and tls")
+        connector.step(0.1)
+    text = "appliance-verify asks the broker whether this unit may publish"
+    trial = wire.answer_to_json(
+        site=unit.site, node=unit.node, command="verify", command_id=None, utc_ns=time.time_ns(), text=text
     )
-    client.on_connect = on_connect
-    if settings.username is not None:
-        client.username_pw_set(settings.username, read_password(settings))
-    if (context := tls_context(settings)) is not None:
-        client.tls_set_context(context)
-    address = f"{settings.host}:{settings.port}"
-    try:
-        client.connect(settings.host, settings.port, keepalive=settings.keepalive_s)
-    except OSError as error:
-        raise BrokerError(f"{address}: {error}; check [mqtt] host, port, tls and the network") from error
-    client.loop_start()
-    try:
-        if not answered.wait(BROKER_TIMEOUT_S):
-            raise BrokerError(f"{address} does not answer as an MQTT broker; check [mqtt] port and tls")
-        if refusal:
-            raise BrokerError(f"{address} refuses this unit ({refusal[0]}); check [mqtt] username and {PASSWORD_FILE}")
-    finally:
-        client.disconnect()
-        client.loop_stop()
-    return address
+    topic = UnitTopics(unit.site, unit.node).answers("verify")
+    connector.publish(Outgoing(topic, trial, (("schema", wire.ANSWER_SCHEMA),)), must_arrive=True)
+    if not connector.flush(BROKER_TIMEOUT_S):
+        raise BrokerError(f"MQTT broker {connector.broker}: acknowledges nothing; see the log of the broker")
+    connector.close()
+    if settings.protocol == "5.0":
+        return connector.broker
+    return f"{connector.broker}, but MQTT {settings.protocol} tells of no refusal: see whether status arrives"
 
 
 CHECKS: tuple[Callable[[SiteSettings], str], ...] = (array, card, model, policy, event_log, sensor, broker)

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +16,24 @@ from plane_waves import FROM_20_DEG, RATE_HZ, at_array, hum, silence, write_flac
 
 from appliance import __version__
 from appliance.cli.main import COMMANDS
+from appliance.errors import DENIED
 from appliance.geometry import load_array, shipped_arrays
+from appliance.model.meta import load_meta
 from appliance.store import EventLog, Outbox
 
 ARRAY = "tetrahedron_4cm2"
 
 
-def appliance(*args: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-c", "from appliance.cli.main import main; main()", *map(str, args)]
+def appliance(*args: object, begin: Sequence[str] = (), **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [*begin, sys.executable, "-c", "from appliance.cli.main import main; main()", *map(str, args)]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=120, env=os.environ | {"COLUMNS": "200"} | environment
     )
 
 
-def refusal(status: int, *args: object) -> str:
+def refusal(status: int, *args: object, begin: Sequence[str] = ()) -> str:
     """The one line on stderr of a command that must end with `status` and print nothing else."""
-    done = appliance(*args)
+    done = appliance(*args, begin=begin)
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("appliance: ")
@@ -282,6 +285,45 @@ def test_a_tampered_model(replay_args: list[object], intensity_model: Path, tmp_
 
 def test_a_csv_that_cannot_be_written(replay_args: list[object], tmp_path: Path) -> None:
     assert "--dcase-csv: cannot be written" in refusal(78, *replay_args, "--dcase-csv", tmp_path / "no" / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "status"),
+    [
+        ("events --db {}", "events.db", 78),
+        ("events verify --db {}", "events.db", 78),
+        ("db check --db {}", "events.db", 78),
+        ("events --site {}", "site.toml", 78),
+        ("model verify {}", "model.onnx", 78),
+        (f"replay {{}} --array {ARRAY}", "drone.flac", 65),
+        ("watch --broker 127.0.0.1:1 --tls --ca-file {}", "ca.crt", 78),
+    ],
+)
+def test_who_forgot_sudo_is_told_so(
+    without_sudo: list[str], locked_folder: Path, command: str, file: str, status: int
+) -> None:
+    path = locked_folder / file
+    line = refusal(status, *command.format(path).split(), begin=without_sudo)
+    assert f"{path}: " in line
+    assert "permission denied; run it with sudo, or" in line
+
+
+def test_a_service_that_may_not_read_its_files_ends_for_a_person(
+    without_sudo: list[str], locked_folder: Path, tmp_path: Path, tagged_model: Path
+) -> None:
+    """After a 78 systemd does not try again; the tagger stands for whatever file nobody thought of."""
+    site = tmp_path / "site.toml"
+    site.write_text(f'[store]\npath = "{locked_folder}/events.db"\n', encoding="utf-8")
+    for service in ("run", "publish"):
+        line = refusal(78, service, "--site", site, begin=without_sudo)
+        assert line == f"appliance: {locked_folder}/events.db: {DENIED}"
+    model = Path(shutil.copy(tagged_model, tmp_path))
+    shutil.copy(tagged_model.with_suffix(".meta.json"), tmp_path)
+    meta = load_meta(model)
+    assert meta.tagger is not None
+    tagger = tmp_path / meta.tagger.file
+    tagger.touch(mode=0)
+    assert refusal(78, "model", "verify", model, begin=without_sudo) == f"appliance: {tagger}: {DENIED}"
 
 
 def test_a_database_that_cannot_be_opened(replay_args: list[object], tmp_path: Path) -> None:

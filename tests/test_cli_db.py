@@ -95,6 +95,22 @@ def test_check_names_the_damage_and_repair_saves_the_rest(path: Path) -> None:
     assert run("db", "repair", "--db", path).stdout == f"{path}: nothing to repair\n"
 
 
+def test_check_and_repair_find_the_damage_that_sqlite_does_not_see(path: Path) -> None:
+    """A byte of a message's text: every page is sound."""
+    before = events(path)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("""UPDATE events SET payload = replace(payload, '"state"', '"stade"') WHERE id IN (4, 60)""")
+    assert integrity_faults(path) == []
+    checked = run("db", "check", "--db", path)
+    assert checked.returncode == 74
+    said = r"^FAIL +events: row 4: message: state: field required \(2 in all\); stop the services, then run appliance db repair$"
+    assert re.search(said, checked.stdout, re.M)
+    repaired = run("db", "repair", "--db", path)
+    assert "98 state changes saved, 2 lost" in repaired.stdout
+    assert events(path) == [event for event in before if event not in (before[3], before[59])]
+    assert run("db", "check", "--db", path).returncode == 0
+
+
 def test_a_repaired_log_never_gives_a_row_number_twice(path: Path, make_event: MakeEvent) -> None:
     damage(path, "drone", 0.99)
     run("db", "repair", "--db", path)

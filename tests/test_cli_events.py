@@ -3,9 +3,11 @@
 import csv
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jsonschema
@@ -90,6 +92,19 @@ def test_table_says_it_as_a_person_would(event_log: EventLog, logged: list[Event
         (line,) = [line for line in printed.splitlines() if event.event_id in line and f" {event.state} " in line]
         assert wire.event_text(event) in line
         assert wire.utc_text(event.utc_ns)[:19].replace("T", " ") in line
+
+
+@pytest.mark.parametrize("output", ["jsonl", "csv", "table"])
+def test_a_damaged_row_hides_no_other(event_log: EventLog, logged: list[Event], output: str) -> None:
+    with closing(sqlite3.connect(event_log.path)) as db, db:
+        db.execute("""UPDATE events SET payload = replace(payload, '"state"', '"stade"') WHERE id = 2""")
+    result = run("--db", event_log.path, "--format", output)
+    shown = [line for line in result.stdout.splitlines() if any(event.event_id in line for event in logged)]
+    assert [event.event_id in line for event, line in zip((logged[0], logged[2]), shown, strict=True)] == [True, True]
+    assert (result.returncode, result.stderr) == (
+        74,
+        f"appliance: {event_log.path}: 1 rows cannot be read and are left out; run appliance db check --db {event_log.path}\n",
+    )
 
 
 def test_site_file_names_the_log(tmp_path: Path, event_log: EventLog, logged: list[Event]) -> None:

@@ -352,6 +352,13 @@ def test_a_broker_that_is_misspelt_is_named(broker: str) -> None:
     assert f"--broker {broker}: " in str(result.exception)
 
 
+@pytest.mark.parametrize("option", ["ca-file", "cert-file", "key-file"])
+def test_a_certificate_without_tls_sends_no_password_in_clear(option: str) -> None:
+    result = CliRunner().invoke(app, ["watch", "--broker", "127.0.0.1:1", f"--{option}", "x.pem"])
+    assert isinstance(result.exception, ConfigError)
+    assert f"{option.replace('-', '_')}: tls is false, nothing would be encrypted; set" in str(result.exception)
+
+
 @pytest.mark.parametrize("option", ["site", "node"])
 @pytest.mark.parametrize("name", ["a/b", "nor*", "#", "+/+", "", "north\n"])
 def test_a_name_that_no_unit_can_have_is_refused_before_anything_is_waited_for(option: str, name: str) -> None:

@@ -116,6 +116,12 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[commands]\nthreshold_min = 0.95", "[commands]: threshold_min must not be above threshold_max"),
         ("[mqtt]\nprotocol = '3.1.1'\n[commands]\nallow = ['mute']", "toml: [commands] allow: needs [mqtt] protocol"),
         (
+            "[mqtt]\nusername = 'gate'\nca_file = 'ca.crt'",
+            "[mqtt] ca_file: tls is false, nothing would be encrypted; set tls = true, or remove it (got 'ca.crt')",
+        ),
+        ("[mqtt]\nkey_file = 'unit.key'\ntls = false", "[mqtt] key_file: tls is false"),
+        ("[mqtt]\ncert_file = 'unit.crt'", "[mqtt] cert_file: tls is false"),
+        (
             "[store]\npath = ''",
             "names no file; give one, such as /var/lib/appliance/events.db (got '')",
         ),

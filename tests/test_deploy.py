@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 from inspect import signature
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from mqtt import Broker
+from mqtt import Broker, Subscriber, wait_until
 
 from appliance.audio.live import LiveSource
-from appliance.config import SiteSettings, StoreSettings
+from appliance.config import MqttSettings, SiteSettings, StoreSettings, UnitSettings
+from appliance.errors import BrokerError
 from appliance.geometry import load_array, shipped_arrays
 from appliance.store import EventLog
 from appliance.store.stamp import Stamp
@@ -334,11 +336,16 @@ def verify(tree: Tree, site: Path, **environment: str) -> dict[str, str]:
 
 @pytest.fixture
 def closed_broker(tmp_path: Path) -> Iterator[Broker]:
-    """A Mosquitto that lets only `gate` in."""
+    """A Mosquitto that lets only `gate` in, and only speak as the shipped access list says: as a unit of the site `north`."""
     passwords = tmp_path / "passwords"
     passwords.touch(mode=0o600)
     run("mosquitto_passwd", "-b", passwords, "gate", "gate-password")
-    broker = Broker(tmp_path, settings=("allow_anonymous false", f"password_file {passwords}"))
+    access = tmp_path / "access"
+    access.touch(mode=0o600)
+    access.write_text((DEPLOY / "mosquitto-acl.example").read_text(encoding="utf-8"), encoding="utf-8")
+    # With an unlimited queue Mosquitto 2.0.11 hangs up on whoever was refused, instead of saying so.
+    settings = ("allow_anonymous false", f"password_file {passwords}", f"acl_file {access}", "max_queued_messages 1000")
+    broker = Broker(tmp_path, settings=settings)
     broker.start()
     try:
         yield broker
@@ -383,7 +390,7 @@ def test_verify_tells_what_is_well_and_what_to_do_about_the_rest(
 
     password.write_text("wrong\n", encoding="utf-8")
     assert re.match(
-        r"FAIL .*refuses this unit \(Not authorized\); check \[mqtt\] username", verify(tree, site)["broker"]
+        r"FAIL .*refused: Not authorized; check \[mqtt\] username and password_file", verify(tree, site)["broker"]
     )
 
 
@@ -442,7 +449,48 @@ def test_verify_says_that_no_broker_answers(tree: Tree, tmp_path: Path) -> None:
         unused.bind(("127.0.0.1", 0))
         site = tmp_path / "site.toml"
         site.write_text(f'[mqtt]\nhost = "127.0.0.1"\nport = {unused.getsockname()[1]}\n', encoding="utf-8")
-        assert "check [mqtt] host, port, tls and the network" in verify(tree, site)["broker"]
+        assert "check [mqtt] host and port, and the network" in verify(tree, site)["broker"]
+
+
+@pytest.mark.parametrize(
+    ("site", "protocol", "says"),
+    [
+        ("north", "5.0", "{broker}"),
+        (
+            "south",
+            "5.0",
+            "MQTT broker {broker}: acoustic/v1/south/gate/answers/verify: refused: Not authorized; check the broker's access list",
+        ),
+        ("south", "3.1.1", "{broker}, but MQTT 3.1.1 tells of no refusal: see whether status arrives"),
+    ],
+)
+def test_verify_finds_an_access_list_that_lets_the_unit_in_and_not_speak(
+    tmp_path: Path, closed_broker: Broker, site: str, protocol: Literal["5.0", "3.1.1"], says: str
+) -> None:
+    password = tmp_path / "password"
+    password.touch(mode=0o600)
+    password.write_text("gate-password\n", encoding="utf-8")
+    broker = runpy.run_path(str(DEPLOY / "verify_site.py"))["broker"]
+    mqtt = MqttSettings(
+        host="127.0.0.1", port=closed_broker.port, protocol=protocol, username="gate", password_file=password
+    )
+    try:
+        said = broker(SiteSettings(unit=UnitSettings(site=site, node="gate"), mqtt=mqtt))
+    except BrokerError as error:
+        said = str(error)
+    assert said == says.format(broker=f"127.0.0.1:{closed_broker.port}")
+
+
+def test_what_verify_says_to_the_broker_is_of_the_contract_and_kept_by_nobody(broker: Broker) -> None:
+    check = runpy.run_path(str(DEPLOY / "verify_site.py"))["broker"]
+    site = SiteSettings(
+        unit=UnitSettings(site="north", node="gate"), mqtt=MqttSettings(host="127.0.0.1", port=broker.port)
+    )
+    with Subscriber(broker.port) as subscriber:
+        check(site)
+        wait_until(lambda: subscriber.on("answers", "verify"), "the message")
+        (message,) = subscriber.on("answers", "verify")
+        assert (message.payload["command"], message.retained) == ("verify", False)
 
 
 def test_verify_finds_a_policy_that_the_sensor_would_refuse(tree: Tree, tmp_path: Path) -> None:

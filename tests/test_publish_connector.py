@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import pytest
 from mqtt import Broker, Subscriber, wait_until
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from appliance.config import MqttSettings, UnitSettings
 from appliance.errors import BrokerError
@@ -311,7 +313,9 @@ def test_an_event_that_the_access_list_refuses_is_not_acknowledged(guarded: Brok
     connector = connector_to(guarded.port, username="unit", password_file=password_file(tmp_path, "geheim"))
     connect(connector)
     connector.publish(Outgoing(UnitTopics("north", "other").alerts, "{}"), must_arrive=True)
-    assert "acoustic/v1/north/other/alerts: refused: Not authorized; check" in failure(connector)
+    assert "acoustic/v1/north/other/alerts: refused: Not authorized; check the broker's access list" in failure(
+        connector
+    )
     assert connector.acknowledged() == []
 
 
@@ -331,8 +335,7 @@ def test_anything_else_that_is_refused_costs_a_line_and_not_the_connection(
         assert (connector.connections, connector.room) == (connection, room)
         connector.close()
     assert caplog.messages == [
-        f"MQTT broker 127.0.0.1:{guarded.port}: homeassistant/{name}: refused: Not authorized; check [mqtt] username and"
-        " password_file, and the broker's access list"
+        f"MQTT broker 127.0.0.1:{guarded.port}: homeassistant/{name}: refused: Not authorized; check the broker's access list"
         for name in "ab"
     ]
 
@@ -359,6 +362,30 @@ def test_a_broker_that_says_why_it_hangs_up_is_quoted_with_the_remedy() -> None:
     connack, session_taken_over = b"\x20\x03\x00\x00\x00", b"\xe0\x02\x8e\x00"
     with server_that_answers(connack + session_taken_over) as port:
         assert "refused: Session taken over; another unit uses this client id" in failure(connector_to(port))
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_the_broker_keeps_the_session_of_a_unit_and_none_of_a_visitor(
+    broker: Broker, protocol: Literal["5.0", "3.1.1"], stays: bool
+) -> None:
+    settings = MqttSettings(host="127.0.0.1", port=broker.port, protocol=protocol)
+    connector = Connector(settings, client_id="someone", will=last_will(UNIT, TOPICS) if stays else None)
+    connect(connector)
+    connector.close()
+    kept: list[bool] = []
+    v5 = protocol == "5.0"
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id="someone",
+        clean_session=None if v5 else False,
+        protocol=MQTTProtocolVersion.MQTTv5 if v5 else MQTTProtocolVersion.MQTTv311,
+    )
+    client.on_connect = lambda _client, _data, flags, *_: kept.append(flags.session_present)
+    client.connect("127.0.0.1", broker.port, clean_start=False if v5 else MQTT_CLEAN_START_FIRST_ONLY)
+    while not kept:
+        client.loop(0.1)
+    client.disconnect()
+    assert kept == [stays]
 
 
 def test_publishing_without_a_connection_is_an_error() -> None:

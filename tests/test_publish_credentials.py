@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_publish_tls import Authority
 
 from appliance.config import MqttSettings, UnitSettings
 from appliance.errors import ConfigError
@@ -54,7 +55,7 @@ def test_a_systemd_credential_may_show_a_groups_read_bit(tmp_path: Path, folder:
 
 
 def test_a_missing_or_empty_password_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere: .*No such file"):
+    with pytest.raises(ConfigError, match=r"nowhere: .*: no such file; write it"):
         read_password(MqttSettings(password_file=tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="empty"):
         read_password(MqttSettings(password_file=private(tmp_path / "password", "\n")))
@@ -97,6 +98,26 @@ def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError, match=r"cert: .* no matching pair"):
         tls_context(MqttSettings(tls=True, **pair))
+
+
+@pytest.mark.parametrize("key", ["password_file", "ca_file", "cert_file", "key_file"])
+def test_a_file_of_another_user_is_named_with_the_remedy(tmp_path: Path, without_sudo: list[str], key: str) -> None:
+    """As OpenSSL tells it, it would be no certificate, or no key of the other file."""
+    papers = Authority(tmp_path, "authority").issue("unit")
+    settings: dict[str, Any] = {"tls": True, **papers, key: papers.get(key, tmp_path / "closed")}
+    settings[key].touch()
+    settings[key].chmod(0)
+    programme = (
+        "import sys; from appliance.config import MqttSettings; from appliance.publish import credentials;"
+        "mqtt = MqttSettings.model_validate_json(sys.argv[1]);"
+        "credentials.read_password(mqtt); credentials.tls_context(mqtt)"
+    )
+    command = [*without_sudo, sys.executable, "-c", programme, MqttSettings(**settings).model_dump_json()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    said = done.stderr.splitlines()[-1].removeprefix("appliance.errors.ConfigError: ")
+    path = settings[key]
+    assert said.startswith(f"{path}: [mqtt] {key}: permission denied; run it with sudo, or `chown appliance {path}`")
+    assert ("/run/credentials/appliance-publisher.service/mqtt-password" in said) == (key == "password_file")
 
 
 def test_client_id_is_stable_distinct_and_fits_every_broker() -> None:

@@ -18,8 +18,10 @@ from mqtt import PATIENCE_S, Broker, Received, Subscriber, wait_until
 from ulid import ULID
 
 from appliance import wire
+from appliance.cli.watch_board import Board
+from appliance.daemon.cut_off import end_cut_off_events
 from appliance.publisher import _Store
-from appliance.store import EventLog, Outbox
+from appliance.store import EventLog, Outbox, chain
 from appliance.store.database import open_database
 from appliance.store.ladder import shed_events
 from appliance.store.stamp import Stamp
@@ -132,6 +134,27 @@ def test_events_arrive_whole_and_in_order(
     for one in (events[:3], events[3:]):
         assert messages_of(subscriber.on("events", one[0].event_id)) == one
     assert counts(event_log) == {"pending": 0, "delivered": 8, "superseded": 0, "expired": 0}
+
+
+@pytest.mark.parametrize("hash_chain", [False, True])
+def test_what_was_heard_before_the_unit_got_its_name_is_believed_too(
+    tmp_path: Path, broker: Broker, publisher: Publisher, make_event: MakeEvent, hash_chain: bool
+) -> None:
+    """First as site/node, cut off, named, ended by the next run; the log keeps what it said, and its chain."""
+    before = make_event(site="site", node="node")
+    with EventLog(tmp_path / "events.db", hash_chain=hash_chain) as log, Subscriber(broker.port) as subscriber:
+        log.append(before)
+        end_cut_off_events(log)
+        publisher.start()
+        wait_until(lambda: len(subscriber.on("alerts")) == len(subscriber.on("events")) == 2, "new and end, twice")
+        board = Board()
+        for message in subscriber.on("events"):
+            assert board.take(message.topic, json.dumps(message.payload).encode()) == message.payload
+            assert message.payload["source"] == "/acoustic/v1/north/mast-1"
+        assert (board.rejected.total(), board.open_events(), len(board.ended)) == (0, [], 1)
+        assert [event.site for event in log.read()] == ["site", "site"]
+    if hash_chain:
+        assert chain.verify(tmp_path / "events.db").fault == ""
 
 
 def test_messages_carry_what_a_consumer_routes_by(

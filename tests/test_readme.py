@@ -274,8 +274,9 @@ def test_the_subscriber_shows_each_message_once_and_misses_none(
     for event in while_away:
         event_log.append(event)
     site = tmp_path / "site.toml"
-    mqtt = f"host = '127.0.0.1'\nport = {broker.port}\n"
-    site.write_text(f"schema = 1\n[store]\npath = '{event_log.path}'\n[mqtt]\n{mqtt}", encoding="utf-8")
+    unit = "[unit]\nsite = 'north'\nnode = 'mast-1'\n"
+    mqtt = f"[mqtt]\nhost = '127.0.0.1'\nport = {broker.port}\n"
+    site.write_text(f"schema = 1\n{unit}[store]\npath = '{event_log.path}'\n{mqtt}", encoding="utf-8")
     publish_all(site, event_log)
     say(broker, first)
 

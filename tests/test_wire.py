@@ -149,6 +149,19 @@ def test_a_missing_key_is_named_as_on_the_wire(make_event: MakeEvent) -> None:
         wire.event_from_json(json.dumps(message))
 
 
+def test_a_message_goes_under_another_name_whole_and_under_its_own_untouched(make_event: MakeEvent) -> None:
+    event = make_event(site="site", node="node", class_label="ä")
+    payload = wire.event_to_json(event)
+    assert wire.under_name(payload, "site", "node") is payload
+    renamed = dataclasses.replace(event, site="north", node="mast-1")
+    assert wire.under_name(payload, "north", "mast-1") == wire.event_to_json(renamed)
+
+
+@pytest.mark.parametrize("payload", ["", "{", "[]", "3", "null", "{}", '{"site":"x"}', "[" * 100_000])
+def test_what_is_no_message_gets_no_name(payload: str) -> None:
+    assert wire.under_name(payload, "north", "mast-1") is payload
+
+
 def test_unknown_keys_are_passed_over(make_event: MakeEvent) -> None:
     event = make_event()
     assert wire.event_from_json(json.dumps(wire.event_to_dict(event) | {"offset_s": 1.0})) == event

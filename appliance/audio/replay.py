@@ -13,7 +13,7 @@ import soundfile
 
 from appliance.audio.resample import Resampler
 from appliance.audio.source import BLOCKS_PER_SECOND, SAMPLE_RATE_HZ
-from appliance.errors import RecordingError
+from appliance.errors import DENIED, RecordingError
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Float32Array
 
@@ -50,8 +50,7 @@ class ReplaySource:
             self._file = soundfile.SoundFile(self._path)
         except (soundfile.LibsndfileError, OSError, TypeError) as error:
             detail = getattr(error, "error_string", error)
-            why = f"not a readable recording ({detail})" if self._path.exists() else "no such file"
-            raise RecordingError(f"{self._path}: {why}; give a WAV or FLAC file") from None
+            raise RecordingError(f"{self._path}: {_why_unreadable(self._path, detail)}") from None
         try:
             self._channels = _mic_channels(self._path, self._file.channels, geometry)
             self._promised_frames = _promised_frames(self._path, self._file)
@@ -165,6 +164,19 @@ class ReplaySource:
 
     def _seconds(self, frames: int) -> str:
         return f"{frames / self._file.samplerate:.2f} s"
+
+
+def _why_unreadable(path: Path, detail: object) -> str:
+    """What libsndfile keeps to itself of a file that it could not open."""
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        return DENIED
+    except FileNotFoundError:
+        return "no such file; give a WAV or FLAC file"
+    except OSError as error:
+        detail = error.strerror
+    return f"not a readable recording ({detail}); give a WAV or FLAC file"
 
 
 def _mic_channels(path: Path, file_channels: int, geometry: ArrayGeometry) -> list[int]:

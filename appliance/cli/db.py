@@ -18,10 +18,11 @@ from appliance.config import SiteSettings, load_site
 from appliance.errors import ConfigError, StoreError
 from appliance.store import chain, reserve
 from appliance.store.copies import copy_database, free_name
-from appliance.store.database import WAL_LIMIT_BYTES, integrity_faults, open_database, store_error, translated
+from appliance.store.database import WAL_LIMIT_BYTES, integrity_faults, is_there, open_database, store_error, translated
 from appliance.store.ladder import free_bytes
 from appliance.store.quarantine import CorruptError
 from appliance.store.repair import repair as repair_log
+from appliance.store.repair import unreadable_rows
 from appliance.store.retention import retain as retain_now
 from appliance.store.retention import used_bytes, wal_bytes
 from appliance.telemetry import clock_quality
@@ -72,9 +73,11 @@ def repair(db: _DB = None, site: _SITE = None) -> None:
     path = _existing(db, site)
     if not _faults(path):
         # A sound file may still be no event log; this says so.
-        open_database(path, synchronous="NORMAL", read_only=True).close()
-        typer.echo(f"{path}: nothing to repair")
-        return
+        with closing(open_database(path, synchronous="NORMAL", read_only=True)) as opened, translated(path):
+            damaged = unreadable_rows(opened)
+        if not damaged:
+            typer.echo(f"{path}: nothing to repair")
+            return
     done = repair_log(path)
     typer.echo(
         f"{path}: {done.saved} state changes saved, {done.lost} lost; {done.waiting} messages wait to be delivered\n"
@@ -156,7 +159,7 @@ def retain(
 
 def _existing(db: Path | None, site: Path | None) -> Path:
     path = log_path(db, site)
-    if not path.is_file():
+    if not is_there(path):
         raise StoreError(f"{path}: no such event log; the sensor makes it at its first start")
     return path
 
@@ -164,7 +167,7 @@ def _existing(db: Path | None, site: Path | None) -> Path:
 def _findings(path: Path) -> Iterator[tuple[bool, str]]:
     """(is it a fault, what to say) of each check."""
     if faults := _faults(path):
-        yield True, f"integrity: {faults[0]} ({len(faults)} in all); stop the services, then run appliance db repair"
+        yield True, f"integrity: {_to_repair(faults)}"
     else:
         yield False, f"integrity: no fault in {_mb(path.stat().st_size)}"
     try:
@@ -184,6 +187,10 @@ def _findings(path: Path) -> Iterator[tuple[bool, str]]:
         yield False, f"write-ahead log: {_mb(size_bytes)}"
 
 
+def _to_repair(faults: list[str]) -> str:
+    return f"{faults[0]} ({len(faults)} in all); stop the services, then run appliance db repair"
+
+
 def _faults(path: Path) -> list[str]:
     try:
         return integrity_faults(path)
@@ -197,6 +204,8 @@ def _contents(opened: Database) -> Iterator[tuple[bool, str]]:
         "SELECT count(*), count(DISTINCT CASE severity WHEN 'alert' THEN event_id END) FROM events"
     ).fetchone()
     yield False, f"events: {states} state changes, {alerts} alerts; schema {version}"
+    if damaged := unreadable_rows(opened):
+        yield True, f"events: {_to_repair(damaged)}"
     counts = dict(opened.execute("SELECT coalesce(outcome, 'waiting'), count(*) FROM outbox GROUP BY 1").fetchall())
     told = ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in ("waiting", *get_args(MessageOutcome)))
     yield False, f"messages: {told}"

@@ -54,6 +54,7 @@ def events(
 ) -> None:
     """List, filter and export the event log: one line per state change (new, update, end), oldest first.
 
+    Rows that cannot be read are left out and counted; the exit status is 74 then.
     `appliance events verify` walks its hash chain instead, and takes only --db, --site and --known.
     """
     path = log_path(db, site)
@@ -85,6 +86,10 @@ def events(
             limit=None if limit is None else min(limit, _LARGEST),
         )
         _PRINTERS[output](found)
+        if log.unreadable:
+            raise StoreError(
+                f"{path}: {log.unreadable} rows cannot be read and are left out; run appliance db check --db {path}"
+            )
 
 
 def log_path(db: Path | None, site: Path | None) -> Path:

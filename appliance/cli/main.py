@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from appliance import __version__
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import DENIED, ApplianceError, ConfigError
 from appliance.telemetry import set_up_logging
 
 COMMANDS = {
@@ -108,3 +108,7 @@ def main() -> None:
     except ApplianceError as error:
         sys.stderr.write(f"appliance: {error}\n")
         sys.exit(error.exit_status)
+    except PermissionError as error:
+        # Of whatever file: only a person can give access, and systemd need not try again.
+        sys.stderr.write(f"appliance: {error.filename or error}: {DENIED}\n")
+        sys.exit(ConfigError.exit_status)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.dsp.features import BANDS, FEATURE_NAMES
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, WINDOW_SAMPLES
-from appliance.errors import ModelError
+from appliance.errors import DENIED, ModelError
 from appliance.firmware import FIRMWARE_DIR
 
 MODELS_DIR = FIRMWARE_DIR / "models"
@@ -81,9 +81,13 @@ def find_model(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix != ".onnx":
         path = MODELS_DIR / f"{name_or_path}.onnx"
-    if not path.is_file():
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        raise ModelError(f"{path}: {DENIED}") from None
+    except OSError:
         known = ", ".join(shipped_models()) or "none"
-        raise ModelError(f"{path}: no such model; give a path to an .onnx file or one of: {known}")
+        raise ModelError(f"{path}: no such model; give a path to an .onnx file or one of: {known}") from None
     return path
 
 
@@ -97,6 +101,8 @@ def load_meta(model_path: Path) -> ModelMeta:
         meta = ModelMeta.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ModelError(f"{path}: missing; every model travels with its meta file, install both again") from None
+    except PermissionError:
+        raise ModelError(f"{path}: {DENIED}") from None
     except (OSError, ValueError, ValidationError) as error:
         raise ModelError(f"{path}: not a meta file ({str(error).splitlines()[0]}); install the model again") from error
     hashes = {model_path: meta.sha256}

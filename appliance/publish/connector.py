@@ -65,12 +65,13 @@ class Connector:
         mqtt: MqttSettings,
         *,
         client_id: str,
-        will: Outgoing,
+        will: Outgoing | None,
         subscribe: str | None = None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """Reads password and certificates, connects nowhere yet; raises `ConfigError`.
 
+        Who has no last `will` is a visitor, for whom the broker keeps no session either.
         `subscribe` is a filter of topics to listen to on each connection (MQTT 5 only).
         """
         self._mqtt = mqtt
@@ -219,8 +220,8 @@ class Connector:
                     self._mqtt.host,
                     self._mqtt.port,
                     self._mqtt.keepalive_s,
-                    clean_start=False,
-                    properties=connect_properties(),
+                    clean_start=self._will is None,
+                    properties=connect_properties(stays=self._will is not None),
                 )
             else:
                 client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
@@ -236,7 +237,7 @@ class Connector:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            clean_session=None if self._mqtt5 else False,
+            clean_session=None if self._mqtt5 else self._will is None,
             protocol=MQTTProtocolVersion.MQTTv5 if self._mqtt5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
@@ -246,13 +247,14 @@ class Connector:
             client.username_pw_set(self._mqtt.username, self._password)
         if self._tls is not None:
             client.tls_set_context(self._tls)
-        client.will_set(
-            str(self._will.topic),
-            self._will.payload.encode(),
-            qos=1,
-            retain=self._will.retain,
-            properties=will_properties(self._will, self._mqtt.will_delay_s) if self._mqtt5 else None,
-        )
+        if self._will is not None:
+            client.will_set(
+                str(self._will.topic),
+                self._will.payload.encode(),
+                qos=1,
+                retain=self._will.retain,
+                properties=will_properties(self._will, self._mqtt.will_delay_s) if self._mqtt5 else None,
+            )
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish

@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance.config import MqttSettings, UnitSettings
 from appliance.errors import ConfigError
 
+_CREDENTIAL = Path("/run/credentials/appliance-publisher.service/mqtt-password")
 _MACHINE_ID = Path("/etc/machine-id")
 
 
@@ -28,6 +29,7 @@ def read_password(mqtt: MqttSettings) -> str | None:
     """The password, without the line's end; raises `ConfigError` where its file is missing, empty or open to others."""
     if mqtt.password_file is None:
         return None
+    _require_readable(mqtt.password_file, "password_file")
     _require_private(mqtt.password_file, "password_file")
     try:
         password = mqtt.password_file.read_text(encoding="utf-8").rstrip("\r\n")
@@ -41,15 +43,15 @@ def read_password(mqtt: MqttSettings) -> str | None:
 def tls_context(mqtt: MqttSettings) -> ssl.SSLContext | None:
     """TLS 1.2 or later with the broker's certificate and name verified; None where TLS is off.
 
-    Raises `ConfigError` that names the file which is missing, unreadable or open to others.
+    Raises `ConfigError` that names the file which is missing, closed to this user or open to others.
     """
     if not mqtt.tls:
         return None
     if (mqtt.cert_file is None) != (mqtt.key_file is None):
         raise ConfigError("[mqtt] cert_file and key_file: one without the other; give both or neither")
     for key, path in (("ca_file", mqtt.ca_file), ("cert_file", mqtt.cert_file), ("key_file", mqtt.key_file)):
-        if path is not None and not path.is_file():
-            raise ConfigError(f"{path}: [mqtt] {key}: no such file")
+        if path is not None:
+            _require_readable(path, key)
     try:
         context = ssl.create_default_context(cafile=mqtt.ca_file)
     except (ssl.SSLError, OSError) as error:
@@ -84,11 +86,21 @@ def machine_id() -> str:
     return found or socket.gethostname()
 
 
-def _require_private(path: Path, key: str) -> None:
+def _require_readable(path: Path, key: str) -> None:
+    # OpenSSL would call a file that it may not read no certificate, or no key of this certificate.
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        raise ConfigError(f"{path}: [mqtt] {key}: {error.strerror}; write the file, mode 0600") from error
+        path.open("rb").close()
+    except PermissionError:
+        remedy = f"run it with sudo, or `chown appliance {path}`"
+        if key == "password_file":
+            remedy += f"; systemd hands the publisher {_CREDENTIAL}"
+        raise ConfigError(f"{path}: [mqtt] {key}: permission denied; {remedy}") from None
+    except OSError:
+        raise ConfigError(f"{path}: [mqtt] {key}: no such file; write it, or correct the path") from None
+
+
+def _require_private(path: Path, key: str) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
     # systemd grants a credential by an access list, which shows as a group's read bit (systemd issue 29435); its folder
     # is open to this service alone.
     if mode == 0o440 and str(path.parent) == os.environ.get("CREDENTIALS_DIRECTORY"):

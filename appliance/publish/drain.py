@@ -89,13 +89,16 @@ class Drain:
 
     def _send(self, message: OutboxMessage) -> None:
         properties = (("schema", wire.EVENT_SCHEMA), ("event_id", message.event_id))
+        # What was committed before the unit got its name, or another, can only go out under the one that it has now: the
+        # broker lets it speak as nobody else, and who listens believes no payload that is not of its topic.
+        payload = wire.under_name(message.payload, self._topics.site, self._topics.node)
         if message.kind == "events":
-            outgoing = Outgoing(self._topics.event(message.event_id), message.payload, properties)
+            outgoing = Outgoing(self._topics.event(message.event_id), payload, properties)
         else:
             left_s = math.ceil(self._alert_expiry_s - message.age_s)
             if left_s < 1:
                 # Too late to act on. The event itself still goes to `events`; only the alarm is withheld, and on record.
                 self._outbox.settle([message.outbox_id], "expired")
                 return
-            outgoing = Outgoing(self._topics.alerts, message.payload, properties, expiry_s=left_s)
+            outgoing = Outgoing(self._topics.alerts, payload, properties, expiry_s=left_s)
         self._in_flight[self._connector.publish(outgoing, must_arrive=True)] = message.outbox_id

@@ -19,7 +19,7 @@ _SESSION_EXPIRY_S = 24 * 3600
 _REMEDIES = {
     "Unsupported protocol version": 'set [mqtt] protocol = "3.1.1"',
     "Bad user name or password": "check [mqtt] username and password_file",
-    "Not authorized": "check [mqtt] username and password_file, and the broker's access list",
+    "Not authorized": "check the broker's access list",
     "Client identifier not valid": "check the broker's access list",
     "Session taken over": "another unit uses this client id; give each unit its own node name and machine id",
 }
@@ -61,10 +61,10 @@ class Incoming:
     """Seconds that were left of it; None where it was to be kept for ever."""
 
 
-def connect_properties() -> Properties:
-    """Of CONNECT: the session outlives the connection, and what may come in is bounded."""
+def connect_properties(*, stays: bool) -> Properties:
+    """Of CONNECT: what may come in is bounded; the session of who `stays` outlives the connection."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = _SESSION_EXPIRY_S
+    properties.SessionExpiryInterval = _SESSION_EXPIRY_S if stays else 0
     properties.MaximumPacketSize = 2 * MAX_RECEIVED_BYTES
     properties.ReceiveMaximum = _MAX_TO_RECEIVE
     return properties
@@ -107,7 +107,11 @@ def subscription() -> SubscribeOptions:
 def refusal(reason: ReasonCode) -> str:
     """What a broker's reason code means for whoever has to mend it."""
     name = reason.getName()
-    return f"refused: {name}; {_REMEDIES.get(name, 'see the log of the broker')}"
+    remedy = _REMEDIES.get(name, "see the log of the broker")
+    # Of whom it has let in, a broker no longer doubts the password.
+    if name == "Not authorized" and reason.packetType == PacketTypes.CONNACK:
+        remedy = "check [mqtt] username and password_file, and the broker's access list"
+    return f"refused: {name}; {remedy}"
 
 
 def _message_properties(packet_type: int, message: Outgoing) -> Properties:

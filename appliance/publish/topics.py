@@ -33,6 +33,7 @@ class UnitTopics:
     """`acoustic/v1/{site}/{node}/…` of one unit."""
 
     def __init__(self, site: str, node: str) -> None:
+        self.site, self.node = site, node
         self._unit = Topic("acoustic/v1") / site / node
         self.status = self._unit / "status"
         self.health = self._unit / "health"

@@ -4,6 +4,7 @@ import functools
 import logging
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,7 +14,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database, Migrations
 
-from appliance.errors import StoreError
+from appliance.errors import DENIED, ConfigError, StoreError
 from appliance.store import reserve
 from appliance.store.copies import copy_database
 from appliance.store.quarantine import CORRUPT, CorruptError
@@ -30,8 +31,8 @@ _FULL_BYTES = 256 * 1024
 _REMEDIES = {
     "database is locked": "another program holds it; end that program (`fuser -v` names it) and try again",
     "disk is full": "the disk is full; free space on it",
-    "readonly database": "it may not be written; give the appliance's user write access to the file and its directory",
-    "unable to open": "it cannot be opened; give the appliance's user access to the file and its directory",
+    "readonly database": "it may not be written; run it with sudo, or give the appliance's user write access to the file and its directory",
+    "unable to open": "it cannot be opened; run it with sudo, or give the appliance's user access to the file and its directory",
     "not a database": "this is not an event log; move it away, a new one is made at the next start",
     "malformed": "it is corrupt; stop the services and run `appliance db repair`, or move it away, a new one is made",
     "disk i/o error": "the disk fails or went away; check it and its cable (`dmesg`)",
@@ -40,6 +41,12 @@ _REMEDIES = {
 
 class DiskFullError(StoreError):
     """There is no room for a commit; nothing was written."""
+
+
+class DeniedError(StoreError):
+    """The event log's folder is closed to this user; only a person can open it."""
+
+    exit_status = ConfigError.exit_status
 
 
 def open_database(
@@ -71,9 +78,9 @@ def _open(
     busy_timeout_s: float,
     migrations: Migrations,
 ) -> Database:
-    if not path.parent.is_dir():
+    if not stat.S_ISDIR(_mode(path.parent)):
         raise StoreError(f"{path}: the directory does not exist; make it, or set [store] path in the site file")
-    if read_only and not path.is_file():
+    if not is_there(path) and read_only:
         raise StoreError(f"{path}: no such event log; the sensor makes it at its first start")
     mode = "ro" if read_only else "rwc"
     with translated(path):
@@ -99,6 +106,21 @@ def _open(
             connection.close()
             raise
     return db
+
+
+def is_there(path: Path) -> bool:
+    """True where there is a file; raises `DeniedError` where that cannot be told."""
+    return stat.S_ISREG(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    try:
+        # Never opened to look: closing it would undo the locks that this process has on the log.
+        return path.stat().st_mode
+    except PermissionError:
+        raise DeniedError(f"{path}: {DENIED}") from None
+    except (OSError, ValueError):
+        return 0
 
 
 @contextmanager

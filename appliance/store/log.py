@@ -56,6 +56,8 @@ class EventLog:
         self.path = path
         self.losses: list[str] = []
         """A sentence for each time that the file was found corrupt, or gone, and replaced."""
+        self.unreadable = 0
+        """Rows that `read` has passed over, as they were damaged so that no event can be made of them."""
         self._replace_corrupt = replace_corrupt
         self._hash_chain = hash_chain
         self._texts = texts
@@ -92,7 +94,8 @@ class EventLog:
     ) -> Iterator[Event]:
         """State changes in the order of their commit; with `limit` the latest that many. `until` is exclusive.
 
-        Reads page by page, so that a slow consumer neither fills the memory nor pins the write-ahead log.
+        Reads page by page, so that a slow consumer neither fills the memory nor pins the write-ahead log. A damaged row
+        hides no other: it is passed over, and counted in `unreadable`.
         """
         conditions = {
             "class_label = ?": class_label,
@@ -108,7 +111,12 @@ class EventLog:
         query = f"SELECT id, payload FROM events WHERE {where} ORDER BY id LIMIT {_PAGE_ROWS}"  # noqa: S608 - conditions are ours
         while page := self._rows(query, [*values, first_row]):
             for _, payload in page:
-                yield wire.event_from_json(payload)
+                try:
+                    event = wire.event_from_json(payload)
+                except WireError:
+                    self.unreadable += 1
+                else:
+                    yield event
             first_row = page[-1][0] + 1
 
     def open_events(self) -> list[Event]:

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
-from appliance.errors import StoreError
+from appliance import wire
+from appliance.errors import StoreError, WireError
 from appliance.store import chain
 from appliance.store.copies import settle_file
 from appliance.store.database import open_database, transaction, translated
@@ -36,6 +37,17 @@ class Repair:
     """Messages in the new log that wait to be delivered."""
     broken_chain: str
     """Why the hash chain could not be kept, so that it was begun anew; empty where it could, or was none."""
+
+
+def unreadable_rows(db: Database) -> list[str]:
+    """A sentence for each state change of which no event can be made: damage to a text that SQLite cannot tell."""
+    faults = []
+    for row_id, payload in db.execute("SELECT id, payload FROM events ORDER BY id"):
+        try:
+            wire.event_from_json(payload)
+        except WireError as error:
+            faults.append(f"row {row_id}: {error}")
+    return faults
 
 
 def is_in_use(path: Path) -> bool:
@@ -106,8 +118,10 @@ def _copy_table(old: sqlite3.Connection, new: Database, table: str) -> None:
     insert = f"INSERT INTO {table} ({{}}) VALUES ({{}})"  # noqa: S608 - tables are ours
     for row in readable_rows(old, table):
         kept: dict[str, Any] = {column: value for column, value in row.items() if column in columns}
-        # A row that breaks the table's own rules was damaged where no checksum tells.
-        with contextlib.suppress(sqlite3.IntegrityError):
+        # A row that breaks the table's own rules, or the contract, was damaged where no checksum tells.
+        with contextlib.suppress(sqlite3.IntegrityError, WireError):
+            if table == "events":
+                wire.event_from_json(kept["payload"])
             new.execute(insert.format(", ".join(kept), ", ".join("?" * len(kept))), list(kept.values()))
 
 
