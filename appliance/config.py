@@ -220,7 +220,7 @@ class NoveltySettings(Table):
 class MqttSettings(Table):
     """[mqtt]: the broker."""
 
-    host: str = "localhost"
+    host: str = Field(default="localhost", min_length=1)
     """Name or address of the broker."""
     port: int = Field(default=1883, ge=1, le=65535)
     """TCP port; 8883 is usual with TLS."""

@@ -101,6 +101,7 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[mount]\nheading_deg = 3", '[mount] heading_deg: unknown key; did you mean "heading_true_deg"?'),
         ("[mout]\nheading_true_deg = 3", 'mout: unknown key; did you mean "mount"?'),
         ("[mqtt]\npassword = 'secret'", '[mqtt] password: unknown key; did you mean "password_file"?'),
+        ("[mqtt]\nhost = ''", "[mqtt] host: string should have at least 1 character (got '')"),
         ("[mqtt]\nport = 70000", "[mqtt] port: input should be less than or equal to 65535 (got 70000)"),
         ("[mount]\nheading_true_deg = 360", "[mount] heading_true_deg: input should be less than 360"),
         ("[mount]\nheading_true_deg = nan", "[mount] heading_true_deg"),
