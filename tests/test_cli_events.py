@@ -92,6 +92,11 @@ def test_table_says_it_as_a_person_would(event_log: EventLog, logged: list[Event
         assert wire.utc_text(event.utc_ns)[:19].replace("T", " ") in line
 
 
+def test_a_class_is_no_markup(event_log: EventLog, make_event: MakeEvent) -> None:
+    event_log.append(make_event(class_label="[/x]:bell:"))
+    assert "[/x]:bell:, bearing 047° true" in run("--db", event_log.path).stdout
+
+
 def test_site_file_names_the_log(tmp_path: Path, event_log: EventLog, logged: list[Event]) -> None:
     site = tmp_path / "site.toml"
     site.write_text(f'schema = 1\n[store]\npath = "{event_log.path}"\n')

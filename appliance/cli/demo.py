@@ -13,6 +13,7 @@ import typer
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from appliance.audio.replay import ReplaySource
@@ -69,7 +70,7 @@ def demo(
     console.print(f"\n[bold]What a subscriber received[/] (broker: {kind})")
     for topic, payload in received:
         if topic.endswith("/alerts"):
-            console.print(f"  alert  {payload['state']:<6} {payload['text']}")
+            console.print(f"  alert  {payload['state']:<6} {escape(payload['text'])}")
     delivered = {(payload["event_id"], payload["sequence"]) for topic, payload in received if "/events/" in topic}
     missing = {(event.event_id, event.sequence) for _, event in sent} - delivered
     console.print(f"  {len(delivered)} of {len(delivered) + len(missing)} event states arrived\n")
@@ -178,7 +179,9 @@ def _verdict(console: Console, truths: list[TrueObject], sent: list[SentEvent]) 
     console.print(table)
     wrong = false_events(truths, sent)
     for sent_s, event in wrong:
-        console.print(f"  false {event.severity} at {sent_s:.1f} s: {event.class_label} ({event.confidence:.0%})")
+        console.print(
+            f"  false {event.severity} at {sent_s:.1f} s: {escape(event.class_label)} ({event.confidence:.0%})"
+        )
     passed = all(found.passed for found in results) and not any(event.severity == "alert" for _, event in wrong)
     console.print(
         f"[bold green]passed[/]: every object heard once, within {NEAR_DEG:.0f}°, no false alert"

@@ -127,7 +127,7 @@ def _print_table(found: Iterable[Event]) -> None:
             when, event.state, event.severity, wire.event_text(event), event.event_id, event.clock, style=style
         )
     # Lines that go to a file or a pager are not folded to the 80 columns of a terminal that is not there.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False).print(table)
 
 
 def _print_jsonl(found: Iterable[Event]) -> None:
