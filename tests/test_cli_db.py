@@ -159,12 +159,14 @@ def test_a_damaged_log_gives_no_backup(path: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_vacuum_gives_room_back(path: Path, make_event: MakeEvent) -> None:
+def test_vacuum_gives_room_back(path: Path, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch) -> None:
     with EventLog(path) as log:
         log.append(make_event(class_label="x" * 1_000_000))
         log._db.execute("DELETE FROM events WHERE id = 101")
         log._db.conn.commit()
     before = path.stat().st_size
+    # A terminal that has no arrow.
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     done = run("db", "vacuum", "--db", path)
     assert done.returncode == 0, done.stderr
     assert path.stat().st_size < before - 1_000_000

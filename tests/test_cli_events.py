@@ -80,6 +80,25 @@ def test_csv_has_the_keys_of_the_message_as_its_columns(event_log: EventLog, log
     assert rows == [empty | {key: str(value) for key, value in wire.event_to_dict(event).items()} for event in logged]
 
 
+def test_csv_holds_what_an_anomaly_is_like_as_json(event_log: EventLog, make_event: MakeEvent) -> None:
+    event_log.append(make_event(class_label="anomaly", nearest=(("bells", 0.4), ("hand_saw", 0.1))))
+    (row,) = csv.DictReader(io.StringIO(run("--db", event_log.path, "--format", "csv").stdout))
+    assert json.loads(row["nearest"]) == [
+        {"class": "bells", "probability": 0.4},
+        {"class": "hand_saw", "probability": 0.1},
+    ]
+
+
+@pytest.mark.parametrize("output", ["table", "jsonl", "csv"])
+def test_a_terminal_without_a_degree_sign_gets_a_question_mark(
+    event_log: EventLog, logged: list[Event], monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run("--db", event_log.path, "--format", output)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("047? true") == len(logged)
+
+
 def test_csv_of_an_empty_log_still_has_its_header(event_log: EventLog) -> None:
     assert run("--db", event_log.path, "--format", "csv").stdout == ",".join(wire.MESSAGE_KEYS) + "\n"
 

@@ -1,6 +1,7 @@
 """`appliance events`: list, filter and export the event log."""
 
 import csv
+import json
 import re
 import sys
 import time
@@ -140,7 +141,8 @@ def _print_csv(found: Iterable[Event]) -> None:
     writer = csv.DictWriter(sys.stdout, wire.MESSAGE_KEYS, lineterminator="\n")
     writer.writeheader()
     for event in found:
-        writer.writerow(wire.event_to_dict(event))
+        message = wire.event_to_dict(event)
+        writer.writerow(message | {"nearest": json.dumps(message["nearest"])})
 
 
 _PRINTERS = {"table": _print_table, "jsonl": _print_jsonl, "csv": _print_csv}
