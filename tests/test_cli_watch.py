@@ -32,8 +32,8 @@ from appliance.types import Event
 UNIT = "acoustic/v1/north/mast-1"
 
 
-def status_of(node: str, state: str, *reasons: str) -> tuple[str, bytes]:
-    said = {"schema": "acoustic.status.v1", "site": "north", "node": node, "state": state, "reasons": reasons}
+def status_of(node: str, state: str, *reasons: str, **more: object) -> tuple[str, bytes]:
+    said = {"schema": "acoustic.status.v1", "site": "north", "node": node, "state": state, "reasons": reasons, **more}
     return f"acoustic/v1/north/{node}/status", json.dumps(said).encode()
 
 
@@ -58,20 +58,24 @@ def text_of(board: Board, trouble: str = "", lines: int = 40) -> str:
 # --- the board --------------------------------------------------------------------------------------------------------
 
 
-def test_quiet_deaf_and_gone_are_told_apart(make_event: MakeEvent) -> None:
+def test_quiet_degraded_deaf_and_gone_are_told_apart(make_event: MakeEvent) -> None:
     board = Board()
     board.take(*status_of("a", "online"))
-    board.take(*status_of("b", "degraded", "microphone 3 is dead"))
-    board.take(*status_of("c", "offline", "connection lost"))
+    board.take(*status_of("b", "degraded", "microphone 3 is dead", hearing=True))
+    board.take(*status_of("c", "offline", "connection lost", hearing=False))
     board.take(*status_of("d", "online"))
     board.take(*message_of(make_event(node="d")))
     board.take(*message_of(make_event(node="e")))
+    board.take(*status_of("f", "degraded", "no audio comes from the microphones", hearing=False))
+    board.take(*status_of("g", "degraded", "of a version that does not say more"))
     assert [(unit.node, status) for unit, status in board.units()] == [
         ("a", "quiet"),
-        ("b", "deaf"),
+        ("b", "degraded"),
         ("c", "gone"),
         ("d", "active"),
         ("e", "unknown"),
+        ("f", "deaf"),
+        ("g", "degraded"),
     ]
     assert "microphone 3 is dead" in text_of(board)
 

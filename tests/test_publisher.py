@@ -158,16 +158,25 @@ def test_status_tells_quiet_from_deaf_from_gone(broker: Broker, publisher: Publi
         def said(state: str, reason: str = "") -> Callable[[], bool]:
             return lambda: (subscriber.status() or {}).get("state") == state and reason in str(subscriber.status())
 
+        def hearing() -> object:
+            return (subscriber.status() or {})["hearing"]
+
         publisher.start()
         wait_until(said("degraded", "the sensor has not reported yet"), "no sensor")
         event_log.set_state("sensor", HEARING)
         wait_until(said("online"), "quiet")
-        event_log.set_state("sensor", {"hearing": False, "faults": ["microphone 3 is dead"]})
-        wait_until(said("degraded", "microphone 3 is dead"), "deaf")
+        assert hearing() is True
+        event_log.set_state("sensor", {"hearing": True, "faults": ["microphone 3 is dead"]})
+        wait_until(said("degraded", "microphone 3 is dead"), "degraded")
+        assert hearing() is True
+        event_log.set_state("sensor", {"hearing": False, "faults": ["no audio comes from the microphones"]})
+        wait_until(said("degraded", "no audio comes"), "deaf")
+        assert hearing() is False
         event_log.set_state("sensor", HEARING)
         wait_until(said("online"), "quiet again")
         publisher.kill()
         wait_until(said("offline", "connection lost"), "gone")
+        assert hearing() is False
         publisher.start()
         wait_until(said("online"), "back")
         assert publisher.stop() == 0

@@ -11,8 +11,8 @@ from appliance import wire
 from appliance.errors import WireError
 from appliance.types import Event
 
-UnitStatus = Literal["quiet", "active", "deaf", "gone", "unknown"]
-"""quiet: it hears, and there is nothing; active: it hears something; deaf: it is there, but does not do all of its work."""
+UnitStatus = Literal["quiet", "active", "degraded", "deaf", "gone", "unknown"]
+"""quiet: it hears, and there is nothing; active: it hears something; degraded: it does not do all of its work; deaf: it is there, and hears nothing."""
 
 _STATES = ("online", "degraded", "offline")
 _MOST_BYTES = 64 * 1024
@@ -38,6 +38,8 @@ class Unit:
     """What it said last of itself; empty where it has said nothing."""
     reasons: tuple[str, ...] = ()
     """Why it is not online."""
+    hearing: bool = True
+    """Whether sound comes from its microphones; True too where it does not say."""
     heard_s: float = 0.0
     """When anything came from it last, on the watcher's own clock."""
 
@@ -126,7 +128,8 @@ class Board:
         if message.get("schema") != wire.STATUS_SCHEMA or state not in _STATES or not isinstance(reasons, list):
             raise _RejectedError("status")
         told = tuple(_plain(str(reason)) for reason in reasons[:_MOST_REASONS])
-        self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told))
+        hearing = message.get("hearing") is not False
+        self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told, hearing=hearing))
 
     def _take_tracks(self, unit: str, message: dict[str, Any]) -> None:
         """Note where the tracks of open events are; the others are not on this screen."""
@@ -211,8 +214,9 @@ class _Recent:
 def _status(unit: Unit, *, active: bool) -> UnitStatus:
     if unit.state == "online":
         return "active" if active else "quiet"
-    known: dict[str, UnitStatus] = {"degraded": "deaf", "offline": "gone"}
-    return known.get(unit.state, "unknown")
+    if unit.state == "degraded":
+        return "degraded" if unit.hearing else "deaf"
+    return "gone" if unit.state == "offline" else "unknown"
 
 
 def _is_plain(text: str) -> bool:
