@@ -102,12 +102,16 @@ class Board:
             raise _RejectedError("topic")
         if len(payload) > _MOST_BYTES:
             raise _RejectedError("size")
+        site, node, kind = levels[2:5]
+        if kind == "status" and not payload:
+            # So a retained message is cleared: the unit was taken away, or has another name now.
+            self._drop(site, node)
+            return None
         try:
             message = json.loads(payload)
             json.dumps(message, allow_nan=False)  # what Python reads beyond JSON, no other program should have to
         except (ValueError, RecursionError):
             raise _RejectedError("json") from None
-        site, node, kind = levels[2:5]
         # The broker's access list vouches for the topic, nobody for the payload.
         if not isinstance(message, dict) or (message.get("site"), message.get("node")) != (site, node):
             raise _RejectedError("unit")
@@ -177,6 +181,13 @@ class Board:
         self._open[key] = shown
         if len(self._open) > _MOST_EVENTS:
             self._live.pop(self._open.popitem(last=False)[0], None)
+
+    def _drop(self, site: str, node: str) -> None:
+        """Forget a unit, and the events of which no end will come."""
+        self._units.pop((site, node), None)
+        for key in [key for key in self._open if key.startswith(f"{site}/{node}/")]:
+            del self._open[key]
+            self._live.pop(key, None)
 
     def _note(self, unit: Unit) -> None:
         self._units[unit.site, unit.node] = replace(unit, heard_s=self._clock_s())
