@@ -301,6 +301,22 @@ def test_a_tampered_model(replay_args: list[object], intensity_model: Path, tmp_
     assert "sha256" in refusal(78, *replay_args[:-1], model)
 
 
+def test_what_the_site_file_names_in_vain_is_named_with_file_and_key(recording: Path, tmp_path: Path) -> None:
+    site, db = tmp_path / "site.toml", tmp_path / "events.db"
+    for text, key, why in (
+        ('array = "respeaker"', "array", "no such array file"),
+        ('[model]\nfile = "mine.onnx"', "[model] file", f"{tmp_path}/mine.onnx: no such model"),
+        ('[unit]\ntexts = "de.toml"', "[unit] texts", f"{tmp_path}/de.toml: no such file of texts"),
+    ):
+        site.write_text(f'{text}\n[store]\npath = "{db}"\n')
+        line = refusal(78, "run", "--site", site)
+        assert line.startswith(f"appliance: {site}: {key}: ")
+        assert why in line
+    site.write_text('array = "respeaker"')
+    assert f"{site}: array: " in refusal(78, "replay", recording, "--site", site)
+    assert str(site) not in refusal(78, "replay", recording, "--array", "other", "--site", site)
+
+
 def test_a_csv_that_cannot_be_written(replay_args: list[object], tmp_path: Path) -> None:
     assert "--dcase-csv: cannot be written" in refusal(78, *replay_args, "--dcase-csv", tmp_path / "no" / "out.csv")
 

@@ -149,6 +149,25 @@ def test_a_fault_names_file_key_and_remedy_in_one_line(tmp_path: Path, text: str
     assert caught.value.exit_status == 78
 
 
+def test_a_relative_path_begins_where_the_site_file_lies(tmp_path: Path) -> None:
+    """The services are started in `/`; what is shipped keeps its name."""
+    text = (
+        'array = "mine.toml"\n[model]\nfile = "m/mine.onnx"\n[unit]\ntexts = "de.toml"\n[store]\npath = "events.db"\n'
+    )
+    text += '[mqtt]\npassword_file = "/run/password"\ntls = true\nca_file = "ca.crt"\ncert_file = "a.crt"\nkey_file = "a.key"\n'
+    site = load_site(written(tmp_path, text))
+    assert (site.array, site.model.file) == (f"{tmp_path}/mine.toml", f"{tmp_path}/m/mine.onnx")
+    assert (site.unit.texts, site.store.path) == (f"{tmp_path}/de.toml", tmp_path / "events.db")
+    mqtt = site.mqtt
+    assert (mqtt.ca_file, mqtt.cert_file, mqtt.key_file) == (
+        tmp_path / "ca.crt",
+        tmp_path / "a.crt",
+        tmp_path / "a.key",
+    )
+    assert mqtt.password_file == Path("/run/password")
+    assert load_site(written(tmp_path, 'array = "minidsp_uma8_v2"')).array == "minidsp_uma8_v2"
+
+
 def test_a_file_that_an_editor_on_windows_saved_is_read(tmp_path: Path) -> None:
     """It begins with a byte order mark, which no editor shows."""
     assert load_site(written(tmp_path, "\ufeff[unit]\r\nnode = 'gate'\r\n")).unit.node == "gate"

@@ -23,11 +23,9 @@ from appliance.cli.live_view import LiveView
 from appliance.config import MountSettings, MqttSettings, SiteSettings, StoreSettings, UnitSettings
 from appliance.events import seeded_ulids
 from appliance.firmware import FIRMWARE_DIR
-from appliance.geometry import load_array
-from appliance.model.scene import SceneModel
 from appliance.pipeline import Moment, run
 from appliance.publisher import run_publisher
-from appliance.stages import build_stages
+from appliance.stages import build_stages, load_array_and_model
 from appliance.store import EventLog
 from appliance.types import Event
 
@@ -82,10 +80,7 @@ def _hear(
     settings: SiteSettings, log: EventLog, console: Console, model: str | None, *, realtime: bool
 ) -> list[SentEvent]:
     """Replay through the pipeline of the field; what was sent, and when."""
-    geometry, scene_model = (
-        load_array(settings.array),
-        SceneModel.load(model or settings.model.file, provider=settings.model.provider),
-    )
+    geometry, scene_model = load_array_and_model(settings, model=model)
     stages = build_stages(settings, geometry, scene_model, ulids=seeded_ulids(b"demo"), clock=lambda: "replay")
     keeper = _Keeper()
     with (

@@ -24,12 +24,12 @@ from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
 from appliance.daemon.site_memory import MemoryKeeper
 from appliance.daemon.tap import TappedSource
-from appliance.errors import ApplianceError, DeviceError, StoreError
+from appliance.errors import ApplianceError, DeviceError, StoreError, named_by
 from appliance.events import policies_for, random_ulids
-from appliance.geometry import ArrayGeometry, load_array
+from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
 from appliance.pipeline import PipelineSummary, Stages, run
-from appliance.stages import build_stages
+from appliance.stages import build_stages, load_array_and_model
 from appliance.store import EventLog
 from appliance.store.ladder import has_room_for_clips
 from appliance.store.live import LiveSender
@@ -50,17 +50,18 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
     `StoreError` where the event log cannot be opened or events are lost at the end. Whatever ends the run is told to
     the publisher first, so that the unit says `degraded` and why.
     """
+    with named_by(site_file, "[unit] texts"):
+        texts = load_texts(settings.unit.texts)
     with EventLog(
         settings.store.path,
         replace_corrupt=True,
         hash_chain=settings.store.hash_chain,
-        texts=load_texts(settings.unit.texts),
+        texts=texts,
         busy_timeout_s=_BUSY_TIMEOUT_S,
     ) as log:
         try:
             settle_books(log)
-            geometry = load_array(settings.array)
-            model = SceneModel.load(settings.model.file, provider=settings.model.provider)
+            geometry, model = load_array_and_model(settings, site_file)
             keeper = MemoryKeeper(settings, model, site_file) if settings.novelty.enabled else None
             stages = build_stages(
                 settings,
