@@ -186,6 +186,15 @@ def test_retain_says_what_it_removed(path: Path, tmp_path: Path) -> None:
     assert "removed: 1 clips (2.0 MB) by size" in run("db", "check", "--site", site).stdout
 
 
+def test_retain_says_that_there_is_no_log_yet(tmp_path: Path) -> None:
+    """No fault: the timer may come before the sensor."""
+    site = tmp_path / "site.toml"
+    site.write_text('[store]\npath = "events.db"\n')
+    done = run("db", "retain", "--site", site)
+    told = f"{tmp_path}/events.db: no event log yet; the sensor makes it at its first start\n"
+    assert (done.returncode, done.stdout) == (0, told)
+
+
 def test_events_verify_names_the_first_altered_row(path: Path) -> None:
     head = run("events", "verify", "--db", path)
     assert (head.returncode, head.stdout.splitlines()[0]) == (

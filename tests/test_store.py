@@ -257,6 +257,16 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
         EventLog(tmp_path / "nowhere" / "events.db")
 
 
+def test_a_folder_that_the_service_sees_read_only_leads_to_its_unit(small_disk: Path, make_event: MakeEvent) -> None:
+    """As ProtectSystem=strict shows it, whoever owns the folder."""
+    with EventLog(small_disk / "events.db") as log:
+        log.append(make_event())
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for name in ("events.db", "not-there-yet.db"):
+        with pytest.raises(StoreError, match=rf"{name}: .* ReadWritePaths={small_disk}$"):
+            EventLog(small_disk / name)
+
+
 def test_reading_a_missing_log_does_not_make_one(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such event log"):
         EventLog(tmp_path / "events.db", read_only=True)
