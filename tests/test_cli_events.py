@@ -13,7 +13,8 @@ import pytest
 from conftest import MakeEvent
 
 from appliance import wire
-from appliance.store import EventLog
+from appliance.store import EventLog, Outbox
+from appliance.texts import Texts
 from appliance.types import Event
 
 VERIFIES_ALL = "appliance: {0}: events verify walks the whole chain; leave {0} out\n"
@@ -87,6 +88,19 @@ def test_csv_holds_what_an_anomaly_is_like_as_json(event_log: EventLog, make_eve
         {"class": "bells", "probability": 0.4},
         {"class": "hand_saw", "probability": 0.1},
     ]
+
+
+@pytest.mark.parametrize("output", ["table", "jsonl", "csv"])
+def test_it_speaks_the_language_in_which_the_unit_said_it(tmp_path: Path, make_event: MakeEvent, output: str) -> None:
+    texts = Texts(
+        schema=1, event=dict.fromkeys(("new", "update", "end"), "{class} in {bearing}°"), classes={"drone": "Drohne"}
+    )
+    with EventLog(tmp_path / "events.db", texts=texts) as log, Outbox(log.path) as outbox:
+        log.append(make_event())
+        (published, _) = (message.payload for message in outbox.pending(2))
+    printed = run("--db", tmp_path / "events.db", "--format", output).stdout
+    assert "Drohne in 047°" in printed
+    assert output != "jsonl" or printed == published + "\n"
 
 
 @pytest.mark.parametrize("output", ["table", "jsonl", "csv"])
