@@ -377,8 +377,9 @@ def test_events_wait_in_order_while_the_log_is_locked(tmp_path: Path, make_event
         assert list(log.read()) == events
 
 
-def moment(*levels_dbfs: float, step_s: float = 0.01) -> Moment:
-    return Moment(SceneFrame((), 0.0, 0), (), (), 0.0, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
+def moment(*levels_dbfs: float, step_s: float = 0.01, after_gap: bool = False) -> Moment:
+    scene = SceneFrame((), 0.0, 0, after_gap=after_gap)
+    return Moment(scene, (), (), 0.0, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
 
 
 def beat(log: EventLog, *moments: Moment, faults: tuple[str, ...] = ()) -> dict[str, UnitState]:
@@ -398,6 +399,16 @@ def test_a_dead_microphone_is_a_fault_and_all_dead_is_deaf(event_log: EventLog) 
     assert said["sensor"].value == {"hearing": True, "faults": ["microphone 2 gives digital silence"]}
     assert beat(event_log, *[moment(-120.0, -120.0)] * 100)["sensor"].value["hearing"] is False
     assert beat(event_log, *[moment(-120.0, -120.0)] * 99, moment(-60.0, -60.0))["sensor"].value["hearing"] is True
+
+
+def test_audio_that_is_lost_again_and_again_is_a_fault_and_a_gap_now_and_then_is_none(event_log: EventLog) -> None:
+    """Each gap makes all that hears begin anew: nothing is announced any more, and yet every second is heard."""
+    often = [moment(-50.0, after_gap=True), *[moment(-50.0)] * 4] * 20
+    (fault,) = beat(event_log, *often)["sensor"].value["faults"]
+    assert fault.startswith("audio is lost again and again; ")
+    assert beat(event_log, *often, *[moment(-50.0)] * 600)["sensor"].value["faults"] == []
+    rarely = [moment(-50.0, after_gap=True), *[moment(-50.0)] * 50] * 20
+    assert beat(event_log, *rarely)["sensor"].value["faults"] == []
 
 
 def test_health_holds_latency_and_details_and_slowness_is_a_fault(event_log: EventLog) -> None:
