@@ -205,21 +205,22 @@ def test_health_and_config_are_retained_and_hold_what_the_sensor_said(
     broker: Broker, publisher: Publisher, event_log: EventLog, make_event: MakeEvent
 ) -> None:
     event_log.append(make_event(severity="detection"))
-    event_log.set_state("health", {"gaps": 0})
-    event_log.set_state("config", {"array": "ring8"})
+    ring8, tetra = ({"array": {"name": name}} for name in ("ring8", "tetra"))
+    event_log.set_state("health", {"audio": {"gaps": 0}})
+    event_log.set_state("config", ring8)
     with Subscriber(broker.port) as subscriber:
         publisher.start()
         wait_until(lambda: subscriber.on("health") and subscriber.on("config"), "health and config")
-        event_log.set_state("config", {"array": "tetra"})
+        event_log.set_state("config", tetra)
         wait_until(lambda: len(subscriber.on("config")) == 2, "changed config")
     with Subscriber(broker.port, name="late") as late:
         wait_until(lambda: late.on("health") and late.on("config"), "retained health and config")
     (health,), (config,) = late.on("health"), late.on("config")
     assert health.retained
-    assert health.payload["sensor"] == {"gaps": 0}
+    assert health.payload["sensor"] == {"audio": {"gaps": 0}}
     assert sum(health.payload["publisher"]["outbox"].values()) == 1
     assert config.retained
-    assert config.payload["sensor"] == {"array": "tetra"}
+    assert config.payload["sensor"] == tetra
 
 
 def test_it_starts_without_a_broker_and_delivers_when_one_comes(
