@@ -6,7 +6,7 @@ file, the key and the likely key. Secrets never stand here: a key names the *fil
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -37,6 +37,30 @@ def _topic_level(name: str) -> str:
 TopicLevel = Annotated[str, AfterValidator(_topic_level)]
 """A level of an MQTT topic."""
 
+_Named = TypeVar("_Named", str, Path)
+
+
+def _beside_the_site_file(name: _Named, info: ValidationInfo) -> _Named:
+    """A relative path begins where the site file lies, not where whoever calls is: systemd calls from `/`."""
+    folder: Path | None = (info.context or {}).get("folder")
+    # What is shipped goes by a name without a suffix.
+    if folder is None or (isinstance(name, str) and Path(name).suffix not in (".toml", ".onnx")):
+        return name
+    return type(name)(folder / name)
+
+
+def _names_a_file(path: Path) -> Path:
+    if not path.name:
+        raise ValueError("names no file; give one, such as /var/lib/appliance/events.db")
+    return path
+
+
+NameOrPath = Annotated[str, AfterValidator(_beside_the_site_file)]
+"""Name of something shipped, or path of a file."""
+
+SitePath = Annotated[Path, AfterValidator(_beside_the_site_file)]
+"""Path of a file."""
+
 
 class Table(BaseModel):
     """A table of the site file: frozen, and closed to keys it does not know."""
@@ -51,7 +75,7 @@ class UnitSettings(Table):
     """Site name; a level of every MQTT topic."""
     node: TopicLevel = "node"
     """Unit name, unique within the site; a level of every MQTT topic."""
-    texts: str = "en"
+    texts: NameOrPath = "en"
     """Sentences for people: name of a shipped language or path of a file of texts."""
 
 
@@ -94,7 +118,7 @@ class CaptureSettings(Table):
 class ModelSettings(Table):
     """[model]: the network."""
 
-    file: str = "deepasa-edge-small-int8"
+    file: NameOrPath = "deepasa-edge-small-int8"
     """Name of a shipped model or path of an .onnx file; its .meta.json lies beside it."""
     provider: Literal["auto", "cpu", "cuda", "tensorrt"] = "cpu"
     """What runs it; `auto` times all that this ONNX Runtime has and takes the fastest that is right."""
@@ -161,17 +185,12 @@ class ClassPolicy(Table):
 class StoreSettings(Table):
     """[store]: the event log."""
 
-    path: Path = Path("/var/lib/appliance/events.db")
+    path: Annotated[Path, AfterValidator(_names_a_file), AfterValidator(_beside_the_site_file)] = Path(
+        "/var/lib/appliance/events.db"
+    )
     """SQLite file where the sensor and the publisher meet."""
     hash_chain: bool = False
     """Bind every new row to all before it, so that `appliance events verify` names the first that was altered; once begun in a file it goes on."""
-
-    @field_validator("path")
-    @classmethod
-    def _names_a_file(cls, path: Path) -> Path:
-        if not path.name:
-            raise ValueError("names no file; give one, such as /var/lib/appliance/events.db")
-        return path
 
 
 class ClipSettings(Table):
@@ -229,7 +248,7 @@ class NoveltySettings(Table):
 class MqttSettings(Table):
     """[mqtt]: the broker."""
 
-    host: str = "localhost"
+    host: str = Field(default="localhost", min_length=1)
     """Name or address of the broker."""
     port: int = Field(default=1883, ge=1, le=65535)
     """TCP port; 8883 is usual with TLS."""
@@ -237,15 +256,15 @@ class MqttSettings(Table):
     """MQTT version."""
     username: str | None = None
     """User name, where the broker wants one."""
-    password_file: Path | None = None
+    password_file: SitePath | None = None
     """File (mode 0600, or a systemd credential) that holds the password."""
     tls: bool = False
     """Encrypt, and verify the broker's certificate."""
-    ca_file: Path | None = None
+    ca_file: SitePath | None = None
     """Certificate authority; empty: the system's."""
-    cert_file: Path | None = None
+    cert_file: SitePath | None = None
     """Client certificate."""
-    key_file: Path | None = None
+    key_file: SitePath | None = None
     """Client key, mode 0600."""
     keepalive_s: int = Field(default=30, ge=5, le=3600)
     """MQTT keep-alive."""
@@ -316,7 +335,7 @@ class SiteSettings(Table):
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     unit: UnitSettings = UnitSettings()
-    array: str = "respeaker_usb_4mic"
+    array: NameOrPath = "respeaker_usb_4mic"
     """Name of a shipped array or path of an array file."""
     mount: MountSettings = MountSettings()
     capture: CaptureSettings = CaptureSettings()
@@ -343,7 +362,7 @@ class SiteSettings(Table):
 
 
 def load_site(path: Path) -> SiteSettings:
-    """Read a site file.
+    """Read a site file; paths in it that are relative begin at its folder.
 
     Raises `ConfigError` that names file, key and remedy; the process then ends with status 78.
     """
@@ -356,6 +375,6 @@ def load_site(path: Path) -> SiteSettings:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from error
     try:
-        return SiteSettings.model_validate(raw)
+        return SiteSettings.model_validate(raw, context={"folder": path.parent})
     except ValidationError as error:
         raise ConfigError(f"{path}: {one_line(error, SiteSettings)}") from None

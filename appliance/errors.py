@@ -4,6 +4,8 @@ Exit status 78 (`EX_CONFIG` of sysexits.h) means *a person must fix a file*; sys
 A message is one line that names the file or device, the key and the remedy.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,6 +28,17 @@ class ConfigError(ApplianceError):
 def in_file(file: Path | None, why: object) -> ConfigError:
     """A `ConfigError` that names the file at fault, where one was given."""
     return ConfigError(f"{file}: {why}" if file else str(why))
+
+
+@contextmanager
+def named_by(file: Path | None, key: str) -> Iterator[None]:
+    """Where what `key` of a file names is at fault, the error names that file and key too."""
+    try:
+        yield
+    except (ConfigError, ModelError) as error:
+        if file is None:
+            raise
+        raise type(error)(f"{file}: {key}: {error}") from None
 
 
 class ModelError(ApplianceError):

@@ -7,10 +7,11 @@ from typing import Protocol
 from appliance.config import SiteSettings
 from appliance.dsp.arrivals import ArrivalFinder
 from appliance.dsp.features import FeatureExtractor
-from appliance.errors import ConfigError, in_file
+from appliance.errors import ConfigError, in_file, named_by
 from appliance.events import EventPolicy, UlidFactory, policies_for
 from appliance.events.confidence import Calibration
-from appliance.geometry import ArrayGeometry
+from appliance.geometry import ArrayGeometry, load_array
+from appliance.model.scene import SceneModel
 from appliance.novelty.listener import NoveltyListener
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.pipeline import Extractor, Model, Stages, Tagger
@@ -43,6 +44,19 @@ class HearingModel(Model, Protocol):
 
     def new_tagger(self, geometry: ArrayGeometry) -> Tagger | None:
         """What hears an array beside the model and has heard nothing yet; None where it has to do alone."""
+
+
+def load_array_and_model(
+    settings: SiteSettings, site_file: Path | None = None, *, array: str | None = None, model: str | None = None
+) -> tuple[ArrayGeometry, SceneModel]:
+    """What the site file names, or others in its place.
+
+    Raises `ConfigError` and `ModelError`, naming `site_file` and its key where these named what is wrong.
+    """
+    with named_by(None if array else site_file, "array"):
+        geometry = load_array(array or settings.array)
+    with named_by(None if model else site_file, "[model] file"):
+        return geometry, SceneModel.load(model or settings.model.file, provider=settings.model.provider)
 
 
 def build_stages(

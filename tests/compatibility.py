@@ -51,6 +51,19 @@ def fields(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
             yield from fields(schema[inner], (*path, inner))
 
 
+def differences(value: Any, schema: Schema, where: str = "") -> Iterator[str]:
+    """Keys that a message has and its schema does not name, and those that it names and the message has not."""
+    if not isinstance(value, dict) or "object" not in schema.get("type", ()):
+        return
+    named, others = schema.get("properties", {}), schema.get("additionalProperties")
+    yield from (f"{where}/{key}" for key in named.keys() - value.keys())
+    for key, inner in value.items():
+        if key in named or isinstance(others, dict):
+            yield from differences(inner, named.get(key, others), f"{where}/{key}")
+        else:
+            yield f"{where}/{key}"
+
+
 def without(schema: Schema, path: tuple[str, ...]) -> Schema:
     """The schema after the field was removed."""
     changed, parent = _parent(schema, path)

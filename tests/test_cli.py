@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from intensity_model import write_intensity_model
 from plane_waves import FROM_20_DEG, RATE_HZ, at_array, hum, silence, write_flac
 
 from appliance import __version__
 from appliance.cli.main import COMMANDS
 from appliance.errors import DENIED
-from appliance.geometry import load_array, shipped_arrays
+from appliance.geometry import ARRAYS_DIR, load_array, shipped_arrays
 from appliance.model.meta import load_meta
 from appliance.store import EventLog, Outbox
 
@@ -94,6 +95,18 @@ def test_arrays_lists_all_and_shows_one() -> None:
     assert "elevation: not told by this array" in shown
     third = next(line.split() for line in shown.splitlines() if line.startswith("3 "))
     assert third[:3] == ["3", "3", "+32.0"]
+
+
+def test_what_a_file_says_is_no_markup(tmp_path: Path) -> None:
+    """A description that holds "[/x]" ended in a traceback."""
+    path = tmp_path / "mine.toml"
+    shipped = (ARRAYS_DIR / f"{ARRAY}.toml").read_text(encoding="utf-8")
+    path.write_text(
+        re.sub('description = ".*"', 'description = "[/x] [bold]front[/] :bell:"', shipped), encoding="utf-8"
+    )
+    done = appliance("arrays", path)
+    assert done.returncode == 0, done.stderr
+    assert "[/x] [bold]front[/] :bell:" in done.stdout
 
 
 # --- replay ---
@@ -186,6 +199,14 @@ def test_listen_says_which_microphone_is_not_used(intensity_model: Path, tmp_pat
     done = appliance("listen", write_flac(tmp_path / "hum.flac", samples), "--array", ARRAY, "--model", intensity_model)
     assert done.returncode == 0, done.stderr
     assert re.findall(r"(\d) .*not used", done.stdout) == ["3"]
+
+
+def test_listen_takes_no_class_for_markup(tmp_path: Path) -> None:
+    path = write_flac(tmp_path / "hum.flac", at_array(hum(2.0), load_array(ARRAY), 40.0, FROM_20_DEG))
+    model = write_intensity_model(tmp_path / "odd.onnx", classes=("[/x]", "glass_break"))
+    done = appliance("listen", path, "--array", ARRAY, "--model", model)
+    assert done.returncode == 0, done.stderr
+    assert "[/x] no longer heard" in done.stdout
 
 
 # --- bad input: one line, the remedy, the right status ---
@@ -281,6 +302,22 @@ def test_a_tampered_model(replay_args: list[object], intensity_model: Path, tmp_
     model = tmp_path / "copy.onnx"
     model.write_bytes(model.read_bytes() + b"\0")
     assert "sha256" in refusal(78, *replay_args[:-1], model)
+
+
+def test_what_the_site_file_names_in_vain_is_named_with_file_and_key(recording: Path, tmp_path: Path) -> None:
+    site, db = tmp_path / "site.toml", tmp_path / "events.db"
+    for text, key, why in (
+        ('array = "respeaker"', "array", "no such array file"),
+        ('[model]\nfile = "mine.onnx"', "[model] file", f"{tmp_path}/mine.onnx: no such model"),
+        ('[unit]\ntexts = "de.toml"', "[unit] texts", f"{tmp_path}/de.toml: no such file of texts"),
+    ):
+        site.write_text(f'{text}\n[store]\npath = "{db}"\n')
+        line = refusal(78, "run", "--site", site)
+        assert line.startswith(f"appliance: {site}: {key}: ")
+        assert why in line
+    site.write_text('array = "respeaker"')
+    assert f"{site}: array: " in refusal(78, "replay", recording, "--site", site)
+    assert str(site) not in refusal(78, "replay", recording, "--array", "other", "--site", site)
 
 
 def test_a_csv_that_cannot_be_written(replay_args: list[object], tmp_path: Path) -> None:

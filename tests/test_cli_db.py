@@ -175,12 +175,14 @@ def test_a_damaged_log_gives_no_backup(path: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_vacuum_gives_room_back(path: Path, make_event: MakeEvent) -> None:
+def test_vacuum_gives_room_back(path: Path, make_event: MakeEvent, monkeypatch: pytest.MonkeyPatch) -> None:
     with EventLog(path) as log:
         log.append(make_event(class_label="x" * 1_000_000))
         log._db.execute("DELETE FROM events WHERE id = 101")
         log._db.conn.commit()
     before = path.stat().st_size
+    # A terminal that has no arrow.
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
     done = run("db", "vacuum", "--db", path)
     assert done.returncode == 0, done.stderr
     assert path.stat().st_size < before - 1_000_000
@@ -198,6 +200,15 @@ def test_retain_says_what_it_removed(path: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "1 clips (2.0 MB): size\n")
     assert run("db", "retain", "--site", site).stdout == "nothing to remove\n"
     assert "removed: 1 clips (2.0 MB) by size" in run("db", "check", "--site", site).stdout
+
+
+def test_retain_says_that_there_is_no_log_yet(tmp_path: Path) -> None:
+    """No fault: the timer may come before the sensor."""
+    site = tmp_path / "site.toml"
+    site.write_text('[store]\npath = "events.db"\n')
+    done = run("db", "retain", "--site", site)
+    told = f"{tmp_path}/events.db: no event log yet; the sensor makes it at its first start\n"
+    assert (done.returncode, done.stdout) == (0, told)
 
 
 def test_events_verify_names_the_first_altered_row(path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from conftest import MakeEvent
 
 from appliance import wire
-from appliance.store import EventLog
+from appliance.store import EventLog, Outbox
+from appliance.texts import Texts
 from appliance.types import Event
 
 VERIFIES_ALL = "appliance: {0}: events verify walks the whole chain; leave {0} out\n"
@@ -82,6 +83,38 @@ def test_csv_has_the_keys_of_the_message_as_its_columns(event_log: EventLog, log
     assert rows == [empty | {key: str(value) for key, value in wire.event_to_dict(event).items()} for event in logged]
 
 
+def test_csv_holds_what_an_anomaly_is_like_as_json(event_log: EventLog, make_event: MakeEvent) -> None:
+    event_log.append(make_event(class_label="anomaly", nearest=(("bells", 0.4), ("hand_saw", 0.1))))
+    (row,) = csv.DictReader(io.StringIO(run("--db", event_log.path, "--format", "csv").stdout))
+    assert json.loads(row["nearest"]) == [
+        {"class": "bells", "probability": 0.4},
+        {"class": "hand_saw", "probability": 0.1},
+    ]
+
+
+@pytest.mark.parametrize("output", ["table", "jsonl", "csv"])
+def test_it_speaks_the_language_in_which_the_unit_said_it(tmp_path: Path, make_event: MakeEvent, output: str) -> None:
+    texts = Texts(
+        schema=1, event=dict.fromkeys(("new", "update", "end"), "{class} in {bearing}°"), classes={"drone": "Drohne"}
+    )
+    with EventLog(tmp_path / "events.db", texts=texts) as log, Outbox(log.path) as outbox:
+        log.append(make_event())
+        (published, _) = (message.payload for message in outbox.pending(2))
+    printed = run("--db", tmp_path / "events.db", "--format", output).stdout
+    assert "Drohne in 047°" in printed
+    assert output != "jsonl" or printed == published + "\n"
+
+
+@pytest.mark.parametrize("output", ["table", "jsonl", "csv"])
+def test_a_terminal_without_a_degree_sign_gets_a_question_mark(
+    event_log: EventLog, logged: list[Event], monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = run("--db", event_log.path, "--format", output)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("047? true") == len(logged)
+
+
 def test_csv_of_an_empty_log_still_has_its_header(event_log: EventLog) -> None:
     assert run("--db", event_log.path, "--format", "csv").stdout == ",".join(wire.MESSAGE_KEYS) + "\n"
 
@@ -105,6 +138,11 @@ def test_a_damaged_row_hides_no_other(event_log: EventLog, logged: list[Event], 
         74,
         f"appliance: {event_log.path}: 1 rows cannot be read and are left out; run appliance db check --db {event_log.path}\n",
     )
+
+
+def test_a_class_is_no_markup(event_log: EventLog, make_event: MakeEvent) -> None:
+    event_log.append(make_event(class_label="[/x]:bell:"))
+    assert "[/x]:bell:, bearing 047° true" in run("--db", event_log.path).stdout
 
 
 def test_site_file_names_the_log(tmp_path: Path, event_log: EventLog, logged: list[Event]) -> None:

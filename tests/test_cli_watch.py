@@ -25,15 +25,17 @@ from ulid import ULID
 from appliance import wire
 from appliance.cli.main import app
 from appliance.cli.watch_board import Board
+from appliance.cli.watch_feed import Feed
 from appliance.cli.watch_view import screen
+from appliance.config import MqttSettings
 from appliance.errors import ConfigError
 from appliance.types import Event
 
 UNIT = "acoustic/v1/north/mast-1"
 
 
-def status_of(node: str, state: str, *reasons: str) -> tuple[str, bytes]:
-    said = {"schema": "acoustic.status.v1", "site": "north", "node": node, "state": state, "reasons": reasons}
+def status_of(node: str, state: str, *reasons: str, **more: object) -> tuple[str, bytes]:
+    said = {"schema": "acoustic.status.v1", "site": "north", "node": node, "state": state, "reasons": reasons, **more}
     return f"acoustic/v1/north/{node}/status", json.dumps(said).encode()
 
 
@@ -58,20 +60,24 @@ def text_of(board: Board, trouble: str = "", lines: int = 40) -> str:
 # --- the board --------------------------------------------------------------------------------------------------------
 
 
-def test_quiet_deaf_and_gone_are_told_apart(make_event: MakeEvent) -> None:
+def test_quiet_degraded_deaf_and_gone_are_told_apart(make_event: MakeEvent) -> None:
     board = Board()
     board.take(*status_of("a", "online"))
-    board.take(*status_of("b", "degraded", "microphone 3 is dead"))
-    board.take(*status_of("c", "offline", "connection lost"))
+    board.take(*status_of("b", "degraded", "microphone 3 is dead", hearing=True))
+    board.take(*status_of("c", "offline", "connection lost", hearing=False))
     board.take(*status_of("d", "online"))
     board.take(*message_of(make_event(node="d")))
     board.take(*message_of(make_event(node="e")))
+    board.take(*status_of("f", "degraded", "no audio comes from the microphones", hearing=False))
+    board.take(*status_of("g", "degraded", "of a version that does not say more"))
     assert [(unit.node, status) for unit, status in board.units()] == [
         ("a", "quiet"),
-        ("b", "deaf"),
+        ("b", "degraded"),
         ("c", "gone"),
         ("d", "active"),
         ("e", "unknown"),
+        ("f", "deaf"),
+        ("g", "degraded"),
     ]
     assert "microphone 3 is dead" in text_of(board)
 
@@ -150,6 +156,26 @@ def test_an_open_event_moves_with_its_track_and_stops_where_that_is_not_said_any
     board.take(*tracks_of("mast-1", track))
     board.take(*message_of(dataclasses.replace(event, state="end", sequence=1)))
     assert "051°" not in text_of(board)
+    assert board.rejected == {}
+
+
+def test_a_unit_whose_retained_status_is_cleared_is_gone_from_the_screen(broker: Broker, make_event: MakeEvent) -> None:
+    board = Board()
+    feed = Feed(MqttSettings(host="127.0.0.1", port=broker.port), ["acoustic/v1/+/+/status"], board.take)
+
+    def heard(nodes: list[str]) -> bool:
+        feed.step(0.1)
+        return [unit.node for unit, status in board.units() if status == "gone"] == nodes
+
+    for node in ("mast-1", "mast-2"):
+        say(broker.port, status_of(node, "offline", "stopped"), retain=True)
+        board.take(*message_of(make_event(node=node)))
+    wait_until(lambda: heard(["mast-1", "mast-2"]), "both units")
+    say(broker.port, (f"{UNIT}/status", b""), retain=True)
+    wait_until(lambda: heard(["mast-2"]), "one of them cleared")
+    feed.close()
+    assert len(board.units()) == 1
+    assert [shown.event.node for shown in board.open_events()] == ["mast-2"]
     assert board.rejected == {}
 
 

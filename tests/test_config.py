@@ -101,6 +101,7 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[mount]\nheading_deg = 3", '[mount] heading_deg: unknown key; did you mean "heading_true_deg"?'),
         ("[mout]\nheading_true_deg = 3", 'mout: unknown key; did you mean "mount"?'),
         ("[mqtt]\npassword = 'secret'", '[mqtt] password: unknown key; did you mean "password_file"?'),
+        ("[mqtt]\nhost = ''", "[mqtt] host: string should have at least 1 character (got '')"),
         ("[mqtt]\nport = 70000", "[mqtt] port: input should be less than or equal to 65535 (got 70000)"),
         ("[mount]\nheading_true_deg = 360", "[mount] heading_true_deg: input should be less than 360"),
         ("[mount]\nheading_true_deg = nan", "[mount] heading_true_deg"),
@@ -152,6 +153,25 @@ def test_a_fault_names_file_key_and_remedy_in_one_line(tmp_path: Path, text: str
     assert says in message
     assert "\n" not in message
     assert caught.value.exit_status == 78
+
+
+def test_a_relative_path_begins_where_the_site_file_lies(tmp_path: Path) -> None:
+    """The services are started in `/`; what is shipped keeps its name."""
+    text = (
+        'array = "mine.toml"\n[model]\nfile = "m/mine.onnx"\n[unit]\ntexts = "de.toml"\n[store]\npath = "events.db"\n'
+    )
+    text += '[mqtt]\npassword_file = "/run/password"\ntls = true\nca_file = "ca.crt"\ncert_file = "a.crt"\nkey_file = "a.key"\n'
+    site = load_site(written(tmp_path, text))
+    assert (site.array, site.model.file) == (f"{tmp_path}/mine.toml", f"{tmp_path}/m/mine.onnx")
+    assert (site.unit.texts, site.store.path) == (f"{tmp_path}/de.toml", tmp_path / "events.db")
+    mqtt = site.mqtt
+    assert (mqtt.ca_file, mqtt.cert_file, mqtt.key_file) == (
+        tmp_path / "ca.crt",
+        tmp_path / "a.crt",
+        tmp_path / "a.key",
+    )
+    assert mqtt.password_file == Path("/run/password")
+    assert load_site(written(tmp_path, 'array = "minidsp_uma8_v2"')).array == "minidsp_uma8_v2"
 
 
 def test_a_file_that_an_editor_on_windows_saved_is_read(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
+from compatibility import differences
 from conftest import MakeEvent, damage_root
 from plane_waves import at_array, hum
 
@@ -30,7 +32,8 @@ from appliance.pipeline import Moment
 from appliance.store import EventLog
 from appliance.store.clips import ClipLog
 from appliance.store.commands import CommandLog
-from appliance.types import Command, SceneFrame, UnitState
+from appliance.types import Command, SceneFrame, StateKey, UnitState
+from appliance.wire import load_schema
 
 ARRAY = "tetrahedron_4cm2"
 _CHUNK_S = 0.1
@@ -146,6 +149,13 @@ def sensor(start: Start, intensity_model: Path) -> "subprocess.Popen[str]":
     return start(intensity_model, "")
 
 
+def of_contract(name: StateKey, states: dict[StateKey, UnitState]) -> Iterator[str]:
+    """What the sensor says and the published schema does not name, or the other way round."""
+    schema, value = load_schema(f"{name}.v1")["properties"]["sensor"], states[name].value
+    jsonschema.Draft202012Validator(schema).validate(value)
+    return differences(value, schema)
+
+
 def until(true: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + _PATIENCE_S
     while not true():
@@ -177,6 +187,11 @@ def test_hears_logs_reports_and_ends_what_is_open_when_told_to_stop(
         assert states["config"].value["model"]["name"] == "intensity"
         assert states["config"].value["mount"]["heading_true_deg"] == 90.0
         assert "mqtt" not in states["config"].value
+        # What the site file leaves out is said as it is.
+        assert states["config"].value["tracking"]["detection_activity"] == 0.15
+        assert states["config"].value["capture"]["alsa_channels"] == [0, 1, 2, 3]
+        assert [*of_contract("config", states)] == []
+        assert [*of_contract("health", states)] == ["/novelty"]
         # Of every class what holds, with what the site file leaves out.
         assert states["config"].value["policy"]["anomaly"]["window_frames"] == 30
         until(lambda: systemd.said.count("WATCHDOG=1") >= 2)
@@ -198,6 +213,7 @@ def test_the_site_is_learned_while_it_runs_and_kept_when_it_stops(
     with EventLog(db) as log:
         until(lambda: "health" in log.states() and log.states()["health"].value["novelty"]["sounds"] >= 1)
         told = log.states()["health"].value["novelty"]
+        assert [*of_contract("health", log.states())] == []
         assert (told["state"], told["learning_s"]) == ("learning", 14400)
         sensor.send_signal(signal.SIGTERM)
         assert sensor.wait(_PATIENCE_S) == 0
@@ -377,8 +393,9 @@ def test_events_wait_in_order_while_the_log_is_locked(tmp_path: Path, make_event
         assert list(log.read()) == events
 
 
-def moment(*levels_dbfs: float, step_s: float = 0.01) -> Moment:
-    return Moment(SceneFrame((), 0.0, 0), (), (), 0.0, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
+def moment(*levels_dbfs: float, step_s: float = 0.01, after_gap: bool = False) -> Moment:
+    scene = SceneFrame((), 0.0, 0, after_gap=after_gap)
+    return Moment(scene, (), (), 0.0, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
 
 
 def beat(log: EventLog, *moments: Moment, faults: tuple[str, ...] = ()) -> dict[str, UnitState]:
@@ -398,6 +415,16 @@ def test_a_dead_microphone_is_a_fault_and_all_dead_is_deaf(event_log: EventLog) 
     assert said["sensor"].value == {"hearing": True, "faults": ["microphone 2 gives digital silence"]}
     assert beat(event_log, *[moment(-120.0, -120.0)] * 100)["sensor"].value["hearing"] is False
     assert beat(event_log, *[moment(-120.0, -120.0)] * 99, moment(-60.0, -60.0))["sensor"].value["hearing"] is True
+
+
+def test_audio_that_is_lost_again_and_again_is_a_fault_and_a_gap_now_and_then_is_none(event_log: EventLog) -> None:
+    """Each gap makes all that hears begin anew: nothing is announced any more, and yet every second is heard."""
+    often = [moment(-50.0, after_gap=True), *[moment(-50.0)] * 4] * 20
+    (fault,) = beat(event_log, *often)["sensor"].value["faults"]
+    assert fault.startswith("audio is lost again and again; ")
+    assert beat(event_log, *often, *[moment(-50.0)] * 600)["sensor"].value["faults"] == []
+    rarely = [moment(-50.0, after_gap=True), *[moment(-50.0)] * 50] * 20
+    assert beat(event_log, *rarely)["sensor"].value["faults"] == []
 
 
 def test_health_holds_latency_and_details_and_slowness_is_a_fault(event_log: EventLog) -> None:

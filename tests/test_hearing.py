@@ -132,9 +132,13 @@ Change = Callable[[Float32Array], Float32Array]
 
 
 def listen(
-    watch: MicrophoneWatch, samples: Float32Array, change: Change | None = None, seconds: int | None = None
+    watch: MicrophoneWatch,
+    samples: Float32Array,
+    change: Change | None = None,
+    seconds: int | None = None,
+    gaps: tuple[int, ...] = (),
 ) -> None:
-    """Play in blocks, as they come from a device, and look at the wiring after each second."""
+    """Play in blocks, as they come from a device, and look at the wiring after each second; `gaps`: before these of its blocks."""
     samples = samples.astype(np.float32)
     for second in range(seconds if seconds is not None else samples.shape[1] // RATE_HZ):
         at = second * RATE_HZ % samples.shape[1]
@@ -142,7 +146,8 @@ def listen(
         heard = change(heard) if change else heard
         for number in range(10):
             start = second * RATE_HZ + number * 1600
-            watch.audio(AudioBlock(heard[:, number * 1600 : (number + 1) * 1600], RATE_HZ, start, start * 62_500))
+            block = heard[:, number * 1600 : (number + 1) * 1600]
+            watch.audio(AudioBlock(block, RATE_HZ, start, start * 62_500, gap=number in gaps))
         watch.look_at_wiring()
 
 
@@ -186,6 +191,12 @@ def test_what_is_wrong_with_a_microphone_is_named_once_it_lasts_and_no_longer(
     assert not watch.deaf
     listen(watch, yard, seconds=11)
     assert watch.faults == []
+
+
+def test_gaps_keep_no_microphone_from_being_weighed(yard: Float32Array) -> None:
+    watch = MicrophoneWatch(load_array(SQUARE))
+    listen(watch, yard, put(1, lambda heard: np.full_like(heard[1], 0.05)), seconds=11, gaps=(0, 5))
+    assert watch.faults == ["microphone 2 is stuck at one value"]
 
 
 def test_a_dead_element_before_a_live_converter_is_named(yard: Float32Array) -> None:
@@ -236,6 +247,14 @@ def test_a_right_array_is_never_accused_of_a_real_yard(fence: Float32Array) -> N
         listen(watch, fence[:, second * RATE_HZ : (second + 1) * RATE_HZ])
         assert watch.faults == []
     assert len(watch._gains) == 10
+
+
+def test_across_a_gap_no_wiring_is_judged(fence: Float32Array) -> None:
+    watch = MicrophoneWatch(load_array(SQUARE))
+    listen(watch, fence, seconds=5, gaps=(5,))
+    assert len(watch._gains) == 0
+    listen(watch, fence, seconds=5, gaps=(0,))
+    assert len(watch._gains) > 0
 
 
 def test_exchanged_neighbours_are_named_and_forgotten_once_they_are_put_right(fence: Float32Array) -> None:

@@ -104,7 +104,7 @@ def test_last_will_is_published_when_the_unit_vanishes(broker: Broker, protocol:
     with Subscriber(broker.port, name="late") as late:
         wait_until(late.status, "retained status")
         assert late.on("status")[0].retained
-        assert late.status() == STATUS | {"state": "offline", "reasons": ["connection lost"]}
+        assert late.status() == STATUS | {"state": "offline", "reasons": ["connection lost"], "hearing": False}
 
 
 def test_last_will_is_not_published_after_a_goodbye(broker: Broker) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.config import UnitSettings
-from appliance.publish.presence import SENSOR_SILENT_S, assess, last_will
+from appliance.publish.presence import SENSOR_SILENT_S, assess, hears, last_will
 from appliance.publish.topics import UnitTopics
 from appliance.types import UnitState
 
@@ -46,6 +46,20 @@ def test_what_the_publisher_finds_wrong_comes_after_what_the_sensor_does() -> No
     hearing, deaf = UnitState({"hearing": True, "faults": []}, 0.0), UnitState({"hearing": False, "faults": []}, 0.0)
     assert assess(hearing, ["the disk was full"]) == ("degraded", ["the disk was full"])
     assert assess(deaf, ["the disk was full"]) == ("degraded", ["the sensor does not hear", "the disk was full"])
+
+
+@pytest.mark.parametrize(
+    ("sensor", "heard"),
+    [
+        (None, False),
+        (UnitState({"hearing": True, "faults": ["microphone 3 is dead"]}, SENSOR_SILENT_S), True),
+        (UnitState({"hearing": True, "faults": []}, SENSOR_SILENT_S + 1), False),
+        (UnitState({"hearing": False, "faults": []}, 0.0), False),
+        (UnitState("nonsense", 0.0), False),
+    ],
+)
+def test_a_sensor_hears_that_says_so_now(sensor: UnitState | None, heard: bool) -> None:
+    assert hears(sensor) is heard
 
 
 def test_last_will_is_retained() -> None:

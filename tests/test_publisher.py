@@ -181,16 +181,25 @@ def test_status_tells_quiet_from_deaf_from_gone(broker: Broker, publisher: Publi
         def said(state: str, reason: str = "") -> Callable[[], bool]:
             return lambda: (subscriber.status() or {}).get("state") == state and reason in str(subscriber.status())
 
+        def hearing() -> object:
+            return (subscriber.status() or {})["hearing"]
+
         publisher.start()
         wait_until(said("degraded", "the sensor has not reported yet"), "no sensor")
         event_log.set_state("sensor", HEARING)
         wait_until(said("online"), "quiet")
-        event_log.set_state("sensor", {"hearing": False, "faults": ["microphone 3 is dead"]})
-        wait_until(said("degraded", "microphone 3 is dead"), "deaf")
+        assert hearing() is True
+        event_log.set_state("sensor", {"hearing": True, "faults": ["microphone 3 is dead"]})
+        wait_until(said("degraded", "microphone 3 is dead"), "degraded")
+        assert hearing() is True
+        event_log.set_state("sensor", {"hearing": False, "faults": ["no audio comes from the microphones"]})
+        wait_until(said("degraded", "no audio comes"), "deaf")
+        assert hearing() is False
         event_log.set_state("sensor", HEARING)
         wait_until(said("online"), "quiet again")
         publisher.kill()
         wait_until(said("offline", "connection lost"), "gone")
+        assert hearing() is False
         publisher.start()
         wait_until(said("online"), "back")
         assert publisher.stop() == 0
@@ -219,21 +228,22 @@ def test_health_and_config_are_retained_and_hold_what_the_sensor_said(
     broker: Broker, publisher: Publisher, event_log: EventLog, make_event: MakeEvent
 ) -> None:
     event_log.append(make_event(severity="detection"))
-    event_log.set_state("health", {"gaps": 0})
-    event_log.set_state("config", {"array": "ring8"})
+    ring8, tetra = ({"array": {"name": name}} for name in ("ring8", "tetra"))
+    event_log.set_state("health", {"audio": {"gaps": 0}})
+    event_log.set_state("config", ring8)
     with Subscriber(broker.port) as subscriber:
         publisher.start()
         wait_until(lambda: subscriber.on("health") and subscriber.on("config"), "health and config")
-        event_log.set_state("config", {"array": "tetra"})
+        event_log.set_state("config", tetra)
         wait_until(lambda: len(subscriber.on("config")) == 2, "changed config")
     with Subscriber(broker.port, name="late") as late:
         wait_until(lambda: late.on("health") and late.on("config"), "retained health and config")
     (health,), (config,) = late.on("health"), late.on("config")
     assert health.retained
-    assert health.payload["sensor"] == {"gaps": 0}
+    assert health.payload["sensor"] == {"audio": {"gaps": 0}}
     assert sum(health.payload["publisher"]["outbox"].values()) == 1
     assert config.retained
-    assert config.payload["sensor"] == {"array": "tetra"}
+    assert config.payload["sensor"] == tetra
 
 
 def test_it_starts_without_a_broker_and_delivers_when_one_comes(

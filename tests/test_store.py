@@ -23,6 +23,7 @@ from appliance.daemon.sink import PatientSink
 from appliance.errors import StoreError
 from appliance.store import EventLog, Outbox
 from appliance.store.database import integrity_faults
+from appliance.store.quarantine import quarantine
 from appliance.store.schema import MIGRATIONS
 from appliance.store.stamp import Stamp
 from appliance.types import Event, UnitState
@@ -257,6 +258,16 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
         EventLog(tmp_path / "nowhere" / "events.db")
 
 
+def test_a_folder_that_the_service_sees_read_only_leads_to_its_unit(small_disk: Path, make_event: MakeEvent) -> None:
+    """As ProtectSystem=strict shows it, whoever owns the folder."""
+    with EventLog(small_disk / "events.db") as log:
+        log.append(make_event())
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for name in ("events.db", "not-there-yet.db"):
+        with pytest.raises(StoreError, match=rf"{name}: .* ReadWritePaths={small_disk}$"):
+            EventLog(small_disk / name)
+
+
 def test_reading_a_missing_log_does_not_make_one(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such event log"):
         EventLog(tmp_path / "events.db", read_only=True)
@@ -475,6 +486,65 @@ def log_page(path: Path, name: str) -> int:
     with closing(sqlite3.connect(path)) as connection:
         root = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", [name]).fetchone()[0]
     return int(root) - 1
+
+
+KILLED_AT_THE_SALVAGE = """
+import os, sys
+from pathlib import Path
+from appliance.store import EventLog
+
+def kill(event, arguments):
+    if event == "sqlite3.connect" and "mode=ro" in str(arguments[0]):
+        os._exit(9)
+
+sys.addaudithook(kill)
+EventLog(Path(sys.argv[1]), replace_corrupt=True)
+"""
+
+
+def test_a_kill_while_a_damaged_log_is_read_does_not_begin_with_it_again(tmp_path: Path, make_event: MakeEvent) -> None:
+    """A large one takes seconds, and the watchdog has no patience."""
+    path = tmp_path / "events.db"
+    with EventLog(path) as log:
+        log.append(make_event())
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    assert subprocess.run([sys.executable, "-c", KILLED_AT_THE_SALVAGE, path], check=False).returncode == 9
+    with EventLog(path, replace_corrupt=True) as log:
+        assert log.losses == []
+        log.append(make_event())
+    assert len([kept for kept in tmp_path.glob("events.db.corrupt-*") if kept.suffix[-4:] not in ("-wal", "-shm")]) == 1
+
+
+def test_of_a_damaged_log_only_what_waits_is_read(tmp_path: Path, make_event: MakeEvent) -> None:
+    """However many events were delivered; counted in calls, for a clock would tell of the machine."""
+    path = tmp_path / "events.db"
+    waiting = make_event(severity="detection")
+    with EventLog(path) as log:
+        log.append(make_event())
+        db = log._db.conn
+        columns = [row[1] for row in db.execute("PRAGMA table_info(events)")]
+        copied = ", ".join("'x' || n" if name == "event_id" else name for name in columns[1:])
+        numbers = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000)"
+        db.execute(f"INSERT INTO events ({', '.join(columns[1:])}) {numbers} SELECT {copied} FROM events, numbers")  # noqa: S608 - columns are ours
+        db.execute(
+            "INSERT INTO outbox (event_row, kind, priority, outcome) SELECT id, 'events', 2, 'delivered' FROM events"
+        )
+        db.execute("UPDATE outbox SET outcome = 'delivered'")
+        db.commit()
+        log.append(waiting)
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        _, carried = quarantine(path)
+    finally:
+        sys.setprofile(None)
+    assert carried == [waiting]
+    assert calls < 5_000
 
 
 def test_a_heartbeat_finds_the_damage_too(tmp_path: Path, make_event: MakeEvent) -> None:

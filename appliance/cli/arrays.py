@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from appliance.geometry import ArrayGeometry, load_array, shipped_arrays
 
@@ -17,7 +18,8 @@ def arrays(
     ] = None,
 ) -> None:
     """List the arrays that come with the appliance; with a name, show that one: microphones, channels, valid band."""
-    console = Console()
+    # What a file says of itself is text, whatever brackets and colons it holds.
+    console = Console(markup=False, emoji=False)
     if name is None:
         console.print(_overview())
     else:
@@ -39,7 +41,7 @@ def _show(console: Console, geometry: ArrayGeometry) -> None:
     from appliance.dsp.foa import FoaEncoder
     from appliance.dsp.stft import bin_frequencies_hz
 
-    console.print(f"[bold]{geometry.name}[/]  {geometry.description}")
+    console.print(Text.assemble((geometry.name, "bold"), f"  {geometry.description}"))
     hints = geometry.device
     if hints.alsa_card_id:
         console.print(

@@ -151,7 +151,9 @@ def retain(
     """
     settings = load_site(site) if site else SiteSettings()
     removals = retain_now(settings.store.path, settings.retention, clock_is_set=clock_quality() == "synchronised")
-    if not removals:
+    if not settings.store.path.exists():
+        typer.echo(f"{settings.store.path}: no event log yet; the sensor makes it at its first start")
+    elif not removals:
         typer.echo("nothing to remove")
     for removal in removals:
         typer.echo(f"{removal.items} {_KINDS[removal.kind]} ({_mb(removal.size_bytes)}): {removal.cause}")

@@ -13,6 +13,7 @@ import typer
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from appliance.audio.replay import ReplaySource
@@ -22,11 +23,9 @@ from appliance.cli.live_view import LiveView
 from appliance.config import MountSettings, MqttSettings, SiteSettings, StoreSettings, UnitSettings
 from appliance.events import seeded_ulids
 from appliance.firmware import FIRMWARE_DIR
-from appliance.geometry import load_array
-from appliance.model.scene import SceneModel
 from appliance.pipeline import Moment, run
 from appliance.publisher import run_publisher
-from appliance.stages import build_stages
+from appliance.stages import build_stages, load_array_and_model
 from appliance.store import EventLog
 from appliance.types import Event
 
@@ -69,7 +68,7 @@ def demo(
     console.print(f"\n[bold]What a subscriber received[/] (broker: {kind})")
     for topic, payload in received:
         if topic.endswith("/alerts"):
-            console.print(f"  alert  {payload['state']:<6} {payload['text']}")
+            console.print(f"  alert  {payload['state']:<6} {escape(payload['text'])}")
     delivered = {(payload["event_id"], payload["sequence"]) for topic, payload in received if "/events/" in topic}
     missing = {(event.event_id, event.sequence) for _, event in sent} - delivered
     console.print(f"  {len(delivered)} of {len(delivered) + len(missing)} event states arrived\n")
@@ -81,10 +80,7 @@ def _hear(
     settings: SiteSettings, log: EventLog, console: Console, model: str | None, *, realtime: bool
 ) -> list[SentEvent]:
     """Replay through the pipeline of the field; what was sent, and when."""
-    geometry, scene_model = (
-        load_array(settings.array),
-        SceneModel.load(model or settings.model.file, provider=settings.model.provider),
-    )
+    geometry, scene_model = load_array_and_model(settings, model=model)
     stages = build_stages(settings, geometry, scene_model, ulids=seeded_ulids(b"demo"), clock=lambda: "replay")
     keeper = _Keeper()
     with (
@@ -178,7 +174,9 @@ def _verdict(console: Console, truths: list[TrueObject], sent: list[SentEvent]) 
     console.print(table)
     wrong = false_events(truths, sent)
     for sent_s, event in wrong:
-        console.print(f"  false {event.severity} at {sent_s:.1f} s: {event.class_label} ({event.confidence:.0%})")
+        console.print(
+            f"  false {event.severity} at {sent_s:.1f} s: {escape(event.class_label)} ({event.confidence:.0%})"
+        )
     passed = all(found.passed for found in results) and not any(event.severity == "alert" for _, event in wrong)
     console.print(
         f"[bold green]passed[/]: every object heard once, within {NEAR_DEG:.0f}°, no false alert"

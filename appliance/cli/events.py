@@ -1,6 +1,7 @@
 """`appliance events`: list, filter and export the event log."""
 
 import csv
+import json
 import re
 import sys
 import time
@@ -16,7 +17,7 @@ from appliance import wire
 from appliance.config import StoreSettings, load_site
 from appliance.errors import ConfigError, StoreError, WireError
 from appliance.store import EventLog, chain
-from appliance.types import Event, EventState, Severity
+from appliance.types import EventState, Severity
 
 _SPAN = re.compile(r"(\d{1,18})([smhd])")
 _SPAN_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -85,7 +86,8 @@ def events(
             until_utc_ns=_utc_ns("--until", until),
             limit=None if limit is None else min(limit, _LARGEST),
         )
-        _PRINTERS[output](found)
+        # As it went out, in the unit's own words.
+        _PRINTERS[output](log.message(event) for event in found)
         if log.unreadable:
             raise StoreError(
                 f"{path}: {log.unreadable} rows cannot be read and are left out; run appliance db check --db {path}"
@@ -123,29 +125,27 @@ def _utc_ns(option: str, text: str | None) -> int | None:
     return max(-_LARGEST, min(utc_ns, _LARGEST))
 
 
-def _print_table(found: Iterable[Event]) -> None:
+def _print_table(messages: Iterable[str]) -> None:
     table = Table("time (UTC)", "state", "severity", "what", "event", "clock", box=None, pad_edge=False)
-    for event in found:
-        when = wire.utc_text(event.utc_ns)[:19].replace("T", " ")
-        style = "bold red" if event.severity == "alert" else ""
-        table.add_row(
-            when, event.state, event.severity, wire.event_text(event), event.event_id, event.clock, style=style
-        )
+    for message in map(json.loads, messages):
+        when = message["time"][:19].replace("T", " ")
+        cells = (message[key] for key in ("state", "severity", "text", "event_id", "clock"))
+        table.add_row(when, *cells, style="bold red" if message["severity"] == "alert" else "")
     # Lines that go to a file or a pager are not folded to the 80 columns of a terminal that is not there.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False).print(table)
 
 
-def _print_jsonl(found: Iterable[Event]) -> None:
-    for event in found:
-        sys.stdout.write(wire.event_to_json(event) + "\n")
+def _print_jsonl(messages: Iterable[str]) -> None:
+    for message in messages:
+        sys.stdout.write(message + "\n")
 
 
-def _print_csv(found: Iterable[Event]) -> None:
+def _print_csv(messages: Iterable[str]) -> None:
     # The columns stand there for an empty log too, so that a script need not care.
-    writer = csv.DictWriter(sys.stdout, wire.MESSAGE_KEYS, lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, wire.MESSAGE_KEYS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    for event in found:
-        writer.writerow(wire.event_to_dict(event))
+    for message in map(json.loads, messages):
+        writer.writerow(message | {"nearest": json.dumps(message.get("nearest", []))})
 
 
 _PRINTERS = {"table": _print_table, "jsonl": _print_jsonl, "csv": _print_csv}

@@ -13,10 +13,8 @@ from appliance.audio.source import AudioSource
 from appliance.cli.live_view import LiveView
 from appliance.config import SiteSettings, load_site
 from appliance.events import random_ulids
-from appliance.geometry import load_array
-from appliance.model.scene import SceneModel
 from appliance.pipeline import run
-from appliance.stages import build_stages
+from appliance.stages import build_stages, load_array_and_model
 from appliance.telemetry import clock_quality
 
 
@@ -37,8 +35,7 @@ def listen(
     Nothing is logged or published. The sensor must not hold the device meanwhile (`systemctl stop appliance-sensor`).
     """
     settings = load_site(site) if site else SiteSettings()
-    geometry = load_array(array or settings.array)
-    scene_model = SceneModel.load(model or settings.model.file, provider=settings.model.provider)
+    geometry, scene_model = load_array_and_model(settings, site, array=array, model=model)
     stages = build_stages(settings, geometry, scene_model, ulids=random_ulids(), clock=clock_quality, site_file=site)
     with contextlib.ExitStack() as stack:
         source: AudioSource

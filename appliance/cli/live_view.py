@@ -99,7 +99,7 @@ class LiveView:
             elevation = f"{elevation_deg:+.0f}°" if track.doa.elevation_valid else "–"
             table.add_row(
                 str(track.track_id),
-                self._classes[best].replace("_", " ") if track.is_named else "unnamed",
+                Text(self._classes[best].replace("_", " ") if track.is_named else "unnamed"),
                 f"{round(bearing_deg) % 360:03d}° ± {sigma_deg:.0f}°",
                 elevation,
                 f"{track.class_probs[best]:.0%}",
@@ -112,7 +112,7 @@ class LiveView:
         latest = [*self._ended, *self._events.values()][-_EVENT_LINES:]
         for begun_s, event in latest:
             style = "dim" if event.state == "end" else "bold red" if event.severity == "alert" else ""
-            table.add_row(_clock(begun_s), event.state, wire.event_text(event), style=style)
+            table.add_row(_clock(begun_s), event.state, Text(wire.event_text(event)), style=style)
         return table
 
 

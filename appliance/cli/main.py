@@ -1,6 +1,7 @@
 """The `appliance` command. Errors of ours are one line on stderr; each command is imported only when it is called."""
 
 import importlib
+import io
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
@@ -103,6 +104,9 @@ def _root(
 def main() -> None:
     """Run the command line; an error of ours is one line on stderr, and its own exit status."""
     set_up_logging()
+    # A terminal that has no "°" shows "?", rather than end what is under way; stderr is never that strict.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except ApplianceError as error:

@@ -41,4 +41,4 @@ def verify(
             table.add_row(path.stem, meta.precision, trial.provider, time, trial.fault or heard_by)
     if not table.row_count:
         raise ModelError("no model is shipped here; install the appliance again")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)

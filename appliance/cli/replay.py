@@ -14,12 +14,12 @@ from appliance.cli.replay_output import DcaseCsv, EventLines
 from appliance.config import SiteSettings, load_site
 from appliance.errors import ConfigError, ModelError, RecordingError
 from appliance.events import policies_for, seeded_ulids
-from appliance.geometry import ArrayGeometry, load_array
+from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
 from appliance.pipeline import EventSink, Moment, Observer, run
 from appliance.separation.objects import ObjectMasks
 from appliance.separation.stems import write_stems
-from appliance.stages import build_stages
+from appliance.stages import build_stages, load_array_and_model
 from appliance.store import EventLog
 from appliance.types import Event
 
@@ -61,8 +61,7 @@ def replay(
     settings = load_site(site) if site else SiteSettings()
     if array is None and site is None:
         raise ConfigError("--array: missing; name the array of the recording (see `appliance arrays`), or give --site")
-    geometry = load_array(array or settings.array)
-    scene_model = SceneModel.load(model or settings.model.file, provider=settings.model.provider)
+    geometry, scene_model = load_array_and_model(settings, site, array=array, model=model)
     if stems and not scene_model.gives_masks:
         raise ModelError(f"--stems: model {scene_model.meta.name} gives no masks; name one that was exported with them")
     with contextlib.ExitStack() as stack:

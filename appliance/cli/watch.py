@@ -49,7 +49,7 @@ def watch(
     key_file: Annotated[Path | None, typer.Option(help="Client key, mode 0600.", metavar="FILE")] = None,
     protocol: Annotated[Literal["5.0", "3.1.1"], typer.Option(help="MQTT version.")] = "5.0",
 ) -> None:
-    """Watch units at a broker: who is quiet, deaf or gone, and which events are open, alerts in red.
+    """Watch units at a broker: who is quiet, degraded, deaf or gone, and which events are open, alerts in red.
 
     Runs until Ctrl-C. An event state that comes twice is shown once. A broker that cannot be reached at the start ends
     it; one that goes away later is waited for.

@@ -11,8 +11,8 @@ from appliance import wire
 from appliance.errors import WireError
 from appliance.types import Event
 
-UnitStatus = Literal["quiet", "active", "deaf", "gone", "unknown"]
-"""quiet: it hears, and there is nothing; active: it hears something; deaf: it is there, but does not do all of its work."""
+UnitStatus = Literal["quiet", "active", "degraded", "deaf", "gone", "unknown"]
+"""quiet: it hears, and there is nothing; active: it hears something; degraded: it does not do all of its work; deaf: it is there, and hears nothing."""
 
 _STATES = ("online", "degraded", "offline")
 _MOST_BYTES = 64 * 1024
@@ -38,6 +38,8 @@ class Unit:
     """What it said last of itself; empty where it has said nothing."""
     reasons: tuple[str, ...] = ()
     """Why it is not online."""
+    hearing: bool = True
+    """Whether sound comes from its microphones; True too where it does not say."""
     heard_s: float = 0.0
     """When anything came from it last, on the watcher's own clock."""
 
@@ -100,12 +102,16 @@ class Board:
             raise _RejectedError("topic")
         if len(payload) > _MOST_BYTES:
             raise _RejectedError("size")
+        site, node, kind = levels[2:5]
+        if kind == "status" and not payload:
+            # So a retained message is cleared: the unit was taken away, or has another name now.
+            self._drop(site, node)
+            return None
         try:
             message = json.loads(payload)
             json.dumps(message, allow_nan=False)  # what Python reads beyond JSON, no other program should have to
         except (ValueError, RecursionError):
             raise _RejectedError("json") from None
-        site, node, kind = levels[2:5]
         # The broker's access list vouches for the topic, nobody for the payload.
         if not isinstance(message, dict) or (message.get("site"), message.get("node")) != (site, node):
             raise _RejectedError("unit")
@@ -126,7 +132,8 @@ class Board:
         if message.get("schema") != wire.STATUS_SCHEMA or state not in _STATES or not isinstance(reasons, list):
             raise _RejectedError("status")
         told = tuple(_plain(str(reason)) for reason in reasons[:_MOST_REASONS])
-        self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told))
+        hearing = message.get("hearing") is not False
+        self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told, hearing=hearing))
 
     def _take_tracks(self, unit: str, message: dict[str, Any]) -> None:
         """Note where the tracks of open events are; the others are not on this screen."""
@@ -175,6 +182,13 @@ class Board:
         if len(self._open) > _MOST_EVENTS:
             self._live.pop(self._open.popitem(last=False)[0], None)
 
+    def _drop(self, site: str, node: str) -> None:
+        """Forget a unit, and the events of which no end will come."""
+        self._units.pop((site, node), None)
+        for key in [key for key in self._open if key.startswith(f"{site}/{node}/")]:
+            del self._open[key]
+            self._live.pop(key, None)
+
     def _note(self, unit: Unit) -> None:
         self._units[unit.site, unit.node] = replace(unit, heard_s=self._clock_s())
         self._units.move_to_end((unit.site, unit.node))
@@ -211,8 +225,9 @@ class _Recent:
 def _status(unit: Unit, *, active: bool) -> UnitStatus:
     if unit.state == "online":
         return "active" if active else "quiet"
-    known: dict[str, UnitStatus] = {"degraded": "deaf", "offline": "gone"}
-    return known.get(unit.state, "unknown")
+    if unit.state == "degraded":
+        return "degraded" if unit.hearing else "deaf"
+    return "gone" if unit.state == "offline" else "unknown"
 
 
 def _is_plain(text: str) -> bool:

@@ -30,7 +30,7 @@ class Feed:
         self,
         mqtt: MqttSettings,
         filters: Sequence[str],
-        take: Callable[[str, bytes], None],
+        take: Callable[[str, bytes], object],
         *,
         client_id: str | None = None,
     ) -> None:

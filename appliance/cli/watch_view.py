@@ -12,10 +12,12 @@ from appliance.cli.watch_board import Board, Shown, UnitStatus
 _STYLES: dict[UnitStatus, str] = {
     "quiet": "green",
     "active": "bold green",
+    "degraded": "yellow",
     "deaf": "bold yellow",
     "gone": "bold red",
     "unknown": "dim",
 }
+_URGENT: tuple[UnitStatus, ...] = ("gone", "deaf", "degraded")
 _FRAME_LINES = 9
 _UNIT_SHARE = 0.4
 
@@ -46,8 +48,7 @@ def _units(board: Board, rows: int, *, stale: bool) -> Table:
     table = Table("unit", "status", "heard", "why", box=None, pad_edge=False, title="units", title_justify="left")
     units = board.units()
     # What needs somebody comes first.
-    urgency = list(reversed(_STYLES))
-    units.sort(key=lambda found: urgency.index(found[1]) if found[1] in ("gone", "deaf") else len(urgency))
+    units.sort(key=lambda found: _URGENT.index(found[1]) if found[1] in _URGENT else len(_URGENT))
     for unit, status in units[:rows]:
         heard = f"{_span(time.monotonic() - unit.heard_s)} ago"
         table.add_row(

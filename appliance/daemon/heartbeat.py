@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ _STEP_BUDGET_S = 0.1
 # Below the noise of any converter: the channel carries digital zeros.
 _DEAD_DBFS = -115.0
 _DEAD_FRAMES = 100
+# After a gap all that hears begins anew: with one in every five seconds of a minute little is left to be announced.
+_GAP_FRAMES = 600
+_MOST_GAPS = 12
 
 
 class Heartbeat:
@@ -51,6 +55,7 @@ class Heartbeat:
         self._latest_s = self._fed_s = self._began_s
         self._frames = 0
         self._silent_frames: list[int] = []
+        self._after_gap: deque[bool] = deque(maxlen=_GAP_FRAMES)
         self._steps = Percentiles()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._speak_until_stopped, name="heartbeat", daemon=True)
@@ -72,6 +77,7 @@ class Heartbeat:
             self._latest, self._latest_s = moment, now_s
             self._detailed = self._details()
             self._frames += 1
+            self._after_gap.append(moment.scene.after_gap)
             self._steps.add(moment.step_s)
             silent = self._silent_frames or [0] * len(moment.levels_dbfs)
             self._silent_frames = [
@@ -92,12 +98,15 @@ class Heartbeat:
             latest, silent_s = self._latest, time.monotonic() - self._latest_s
             p50_s, p99_s = self._steps.at(50), self._steps.at(99)
             dead = [mic for mic, frames in enumerate(self._silent_frames, start=1) if frames >= _DEAD_FRAMES]
+            gaps = sum(self._after_gap)
             mics, frames, detailed = len(self._silent_frames), self._frames, self._detailed
         faults = [*extra_faults, *self._faults()]
         if silent_s > _DEAF_S:
             # The same words each time: a changed sentence would be published anew.
             faults.append("no audio comes from the microphones")
         faults += [f"microphone {mic} gives digital silence" for mic in dead]
+        if gaps > _MOST_GAPS:
+            faults.append("audio is lost again and again; check the array's cable, its hub and its power")
         if p99_s > _STEP_BUDGET_S:
             faults.append(f"too slow: of 100 ms frames one in a hundred takes more than {_STEP_BUDGET_S * 1e3:.0f} ms")
         hearing = latest is not None and silent_s <= _DEAF_S and len(dead) < mics and not self._deaf()

@@ -68,15 +68,15 @@ class MicrophoneWatch:
 
     def audio(self, block: AudioBlock) -> None:
         """Take in the next block; once a second it is weighed."""
-        if block.gap:
-            self._second.clear()
         self._second.append(block)
         if len(self._second) >= _SECOND_BLOCKS:
             samples = np.concatenate([each.samples for each in self._second], axis=1)
+            unbroken = not any(each.gap for each in self._second[1:])
             self._second.clear()
             seen = self._weigh(samples)
             with self._lock:
-                self._latest = samples
+                # Across a gap no wiring explains what is heard.
+                self._latest = samples if unbroken else None
                 self._note(seen)
 
     def mended(self, block: AudioBlock) -> AudioBlock:

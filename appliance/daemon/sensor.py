@@ -11,6 +11,7 @@ from appliance import __version__
 from appliance.audio.live import LiveSource
 from appliance.audio.open import capture_spec, open_capture
 from appliance.audio.source import AudioSource
+from appliance.audio.spec import CaptureSpec
 from appliance.config import SiteSettings
 from appliance.daemon.clips import ClipSink
 from appliance.daemon.controls import Controls, MutingSink
@@ -24,12 +25,12 @@ from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
 from appliance.daemon.site_memory import MemoryKeeper
 from appliance.daemon.tap import TappedSource
-from appliance.errors import ApplianceError, DeviceError, StoreError
+from appliance.errors import ApplianceError, DeviceError, StoreError, named_by
 from appliance.events import policies_for, random_ulids
-from appliance.geometry import ArrayGeometry, load_array
+from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
 from appliance.pipeline import PipelineSummary, Stages, run
-from appliance.stages import build_stages
+from appliance.stages import build_stages, load_array_and_model
 from appliance.store import EventLog
 from appliance.store.ladder import has_room_for_clips
 from appliance.store.live import LiveSender
@@ -50,17 +51,18 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
     `StoreError` where the event log cannot be opened or events are lost at the end. Whatever ends the run is told to
     the publisher first, so that the unit says `degraded` and why.
     """
+    with named_by(site_file, "[unit] texts"):
+        texts = load_texts(settings.unit.texts)
     with EventLog(
         settings.store.path,
         replace_corrupt=True,
         hash_chain=settings.store.hash_chain,
-        texts=load_texts(settings.unit.texts),
+        texts=texts,
         busy_timeout_s=_BUSY_TIMEOUT_S,
     ) as log:
         try:
             settle_books(log)
-            geometry = load_array(settings.array)
-            model = SceneModel.load(settings.model.file, provider=settings.model.provider)
+            geometry, model = load_array_and_model(settings, site_file)
             keeper = MemoryKeeper(settings, model, site_file) if settings.novelty.enabled else None
             stages = build_stages(
                 settings,
@@ -71,7 +73,8 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 site_file=site_file,
                 memory=keeper.memory if keeper else None,
             )
-            log.set_state("config", _description(settings, geometry, model))
+            capture = capture_spec(settings.capture, geometry, site_file)
+            log.set_state("config", _description(settings, geometry, model, capture))
             microphones = MicrophoneWatch(geometry)
             hearing = HearingCheck(
                 settings,
@@ -93,7 +96,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
                 log.path,
                 settings.clips,
                 mics=geometry.mics,
-                bits=bits_for(capture_spec(settings.capture, geometry, site_file).sample_format),
+                bits=bits_for(capture.sample_format),
                 has_room=lambda: has_room_for_clips(log.path, settings.retention),
             )
             with controls, recorder, hearing, open_capture(settings.capture, geometry, site_file) as source:
@@ -201,8 +204,10 @@ def _details(source: AudioSource, stages: Stages, beside: Beside) -> dict[str, A
     }
 
 
-def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel) -> dict[str, Any]:
-    """What the unit really runs; no [mqtt], which may name secrets."""
+def _description(
+    settings: SiteSettings, geometry: ArrayGeometry, model: SceneModel, capture: CaptureSpec
+) -> dict[str, Any]:
+    """What the unit really runs, where the site file leaves it to others too; no [mqtt], which may name secrets."""
     policies = policies_for(model.classes, model.thresholds, settings.policy)
     return {
         "version": __version__,
@@ -216,8 +221,8 @@ def _description(settings: SiteSettings, geometry: ArrayGeometry, model: SceneMo
         },
         "array": {"name": geometry.name, "mics": geometry.mics, "planar": geometry.is_planar},
         "policy": {name: policy.model_dump(mode="json") for name, policy in policies.items()},
-        **settings.model_dump(
-            mode="json",
-            include={"mount", "capture", "tracking", "clips", "hearing", "live_tracks", "novelty"},
-        ),
+        "capture": {"backend": settings.capture.backend, **dataclasses.asdict(capture)},
+        "tracking": settings.tracking.model_dump()
+        | {"detection_activity": settings.tracking.detection_activity or model.detection_activity},
+        **settings.model_dump(mode="json", include={"mount", "clips", "hearing", "live_tracks", "novelty"}),
     }

@@ -28,23 +28,40 @@ def assess(sensor: UnitState | None, faults: Sequence[str] = ()) -> tuple[Status
     return ("degraded", reasons) if reasons else ("online", [])
 
 
+def hears(sensor: UnitState | None) -> bool:
+    """True where the sensor says, and has just said, that it hears: one that is merely degraded is not deaf."""
+    return _is_fresh(sensor) and _said(sensor).get("hearing") is True
+
+
 def _of_sensor(sensor: UnitState | None) -> list[str]:
     """Why the sensor does not do its work. One that says nothing is not a quiet night."""
     if sensor is None:
         return ["the sensor has not reported yet"]
-    if sensor.age_s > SENSOR_SILENT_S:
+    if not _is_fresh(sensor):
         return ["the sensor has stopped reporting"]
-    value = sensor.value if isinstance(sensor.value, dict) else {}
-    faults = value.get("faults")
+    faults = _said(sensor).get("faults")
     reasons = [str(fault) for fault in faults if fault] if isinstance(faults, list) else []
-    if value.get("hearing") is not True and not reasons:
+    if not hears(sensor) and not reasons:
         reasons = ["the sensor does not hear"]
     return reasons
 
 
+def _is_fresh(sensor: UnitState | None) -> bool:
+    return sensor is not None and sensor.age_s <= SENSOR_SILENT_S
+
+
+def _said(state: UnitState | None) -> dict[str, Any]:
+    """What the sensor wrote; empty where that is nothing, or no table."""
+    return state.value if state is not None and isinstance(state.value, dict) else {}
+
+
+def _offline(why: str) -> dict[str, Any]:
+    return {"state": "offline", "reasons": [why], "hearing": False}
+
+
 def last_will(unit: UnitSettings, topics: UnitTopics) -> Outgoing:
     """What the broker says in the unit's name once it is gone. It bears no time: it is written long before."""
-    return _outgoing(topics.status, wire.STATUS_SCHEMA, unit, {"state": "offline", "reasons": ["connection lost"]})
+    return _outgoing(topics.status, wire.STATUS_SCHEMA, unit, _offline("connection lost"))
 
 
 class Presence:
@@ -82,8 +99,9 @@ class Presence:
             self._health_due_s = 0.0
             self._announced = 0
         state, reasons = assess(states.get("sensor"), faults)
+        said = {"state": state, "reasons": reasons, "hearing": hears(states.get("sensor"))}
         also = _novelty(states.get("health")) | _adjusted(adjustments)
-        self._say(self._topics.status, wire.STATUS_SCHEMA, {"state": state, "reasons": reasons, **also})
+        self._say(self._topics.status, wire.STATUS_SCHEMA, said | also)
         config, sensor = states.get("config"), states.get("health")
         self._say(
             self._topics.config, CONFIG_SCHEMA, {"version": __version__, "sensor": config.value if config else None}
@@ -99,7 +117,7 @@ class Presence:
     def farewell(self) -> None:
         """Say `offline`, for a stop that was asked for."""
         if self._connector.connected:
-            self._say(self._topics.status, wire.STATUS_SCHEMA, {"state": "offline", "reasons": ["stopped"]})
+            self._say(self._topics.status, wire.STATUS_SCHEMA, _offline("stopped"))
 
     def _say(self, topic: Topic, schema: str, content: dict[str, Any]) -> None:
         if self._said.get(topic) == content or self._connector.room <= 0:
@@ -110,7 +128,7 @@ class Presence:
 
 def _novelty(health: UnitState | None) -> dict[str, Any]:
     """Whether the site is still being learned, where the sensor learns it: until then nothing is an anomaly."""
-    said = health.value.get("novelty") if health is not None and isinstance(health.value, dict) else None
+    said = _said(health).get("novelty")
     state = said.get("state") if isinstance(said, dict) else None
     return {"novelty": state} if state in ("learning", "watching") else {}
 

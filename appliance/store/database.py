@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import shutil
 import sqlite3
 import stat
@@ -37,6 +38,12 @@ _REMEDIES = {
     "malformed": "it is corrupt; stop the services and run `appliance db repair`, or move it away, a new one is made",
     "disk i/o error": "the disk fails or went away; check it and its cable (`dmesg`)",
 }
+
+
+_READ_ONLY = (
+    "{folder} is mounted read-only; for the services all but /var/lib/appliance is: let them write there with"
+    " `systemctl edit appliance-sensor appliance-publisher appliance-retention`, [Service] ReadWritePaths={folder}"
+)
 
 
 class DiskFullError(StoreError):
@@ -138,8 +145,18 @@ def store_error(path: Path, error: sqlite3.Error) -> StoreError:
     if ("disk i/o error" in words or "unable to open" in words) and _is_full(path.parent):
         words = "disk is full"
     remedy = next((remedy for known, remedy in _REMEDIES.items() if known in words), str(error))
+    if ("readonly database" in words or "unable to open" in words) and _is_read_only(path.parent):
+        remedy = _READ_ONLY.format(folder=path.parent)
     kind = CorruptError if any(known in words for known in CORRUPT) else StoreError
     return (DiskFullError if "disk is full" in words else kind)(f"{path}: {remedy}")
+
+
+def _is_read_only(directory: Path) -> bool:
+    """True on a file system that this process, at least, sees mounted read-only."""
+    try:
+        return bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _is_full(directory: Path) -> bool:

@@ -119,6 +119,13 @@ class EventLog:
                     yield event
             first_row = page[-1][0] + 1
 
+    def message(self, event: Event) -> str:
+        """An event that was read, as it was committed and is published; what retention has removed since is worded anew."""
+        rows = self._rows(
+            "SELECT payload FROM events WHERE event_id = ? AND sequence = ?", [event.event_id, event.sequence]
+        )
+        return str(rows[0][0]) if rows else wire.event_to_json(event, self._texts)
+
     def open_events(self) -> list[Event]:
         """The latest state of each event that has no end: what a sensor that was cut off left behind.
 

@@ -25,13 +25,14 @@ def quarantine(path: Path) -> tuple[Path, list[Event]]:
 
     Nobody of this process may have it open. Raises `StoreError` where it cannot be moved.
     """
-    salvaged = _undelivered(path)
     try:
-        return move_aside(path), salvaged
+        kept = move_aside(path)
     except OSError as error:
         raise StoreError(
             f"{path}: it is corrupt and cannot be moved away: {error.strerror}; move it by hand"
         ) from error
+    # Only then: whoever is killed while reading a large damaged file must not begin with it again.
+    return kept, _undelivered(kept)
 
 
 def move_aside(path: Path) -> Path:
@@ -52,9 +53,10 @@ def _undelivered(path: Path) -> list[Event]:
         contextlib.suppress(sqlite3.Error),
         contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as connection,
     ):
-        waiting = {row["event_row"] for row in readable_rows(connection, "outbox") if row["outcome"] is None}
-        for row in readable_rows(connection, "events"):
-            if row["id"] in waiting:
-                with contextlib.suppress(WireError):
-                    events.append(wire.event_from_json(row["payload"]))
+        # By the table itself, as an index may be what is damaged.
+        waiting = {row["event_row"] for row in readable_rows(connection, "outbox", where="+outcome IS NULL")}
+        for event_row in sorted(waiting):
+            with contextlib.suppress(sqlite3.Error, WireError):
+                for (payload,) in connection.execute("SELECT payload FROM events WHERE id = ?", [event_row]):
+                    events.append(wire.event_from_json(payload))
     return events

@@ -10,15 +10,18 @@ _PAGE_ROWS = 500
 _UNKNOWN_LAST_ROW = 200_000
 
 
-def readable_rows(connection: sqlite3.Connection, table: str) -> Iterator[dict[str, Any]]:
-    """Every row of `table` that can be read, by its columns, in the order of the keys; none where the table cannot."""
+def readable_rows(connection: sqlite3.Connection, table: str, where: str = "TRUE") -> Iterator[dict[str, Any]]:
+    """Every row of `table` that can be read, by its columns, in the order of the keys; none where the table cannot.
+
+    `where`: SQL for those that are wanted.
+    """
     try:
         # Generated columns are not among these: they are made anew, and may stumble over damage.
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         (definition,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = ?", [table]).fetchone()
     except (sqlite3.DatabaseError, TypeError):
         return
-    select = f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 - tables are ours
+    select = f"SELECT {', '.join(columns)} FROM {table} WHERE {where}"  # noqa: S608 - tables are ours
     if "WITHOUT ROWID" in definition:
         with contextlib.suppress(sqlite3.DatabaseError):
             for row in connection.execute(select):
@@ -46,7 +49,7 @@ def last_row_id(connection: sqlite3.Connection, table: str) -> int:
 def _range(connection: sqlite3.Connection, select: str, first: int, last: int) -> Iterator[tuple[Any, ...]]:
     """Rows of these ids; where that fails, of each half, down to the single row that is lost."""
     try:
-        yield from connection.execute(f"{select} WHERE rowid BETWEEN ? AND ? ORDER BY rowid", [first, last]).fetchall()
+        yield from connection.execute(f"{select} AND rowid BETWEEN ? AND ? ORDER BY rowid", [first, last]).fetchall()
     except sqlite3.DatabaseError:
         if first < last:
             middle = (first + last) // 2
