@@ -436,3 +436,7 @@ def test_health_holds_latency_and_details_and_slowness_is_a_fault(event_log: Eve
     assert slow.startswith("too slow: ")
     # A changed sentence would be published anew.
     assert beat(event_log, *[moment(-50.0, step_s=0.3)] * 100)["sensor"].value["faults"] == [slow]
+
+
+def test_a_frame_that_waited_as_the_sensor_started_is_no_fault(event_log: EventLog) -> None:
+    assert beat(event_log, moment(-50.0, step_s=0.5), *[moment(-50.0)] * 98)["sensor"].value["faults"] == []
