@@ -77,7 +77,7 @@ def events(
     if known is not None:
         raise ConfigError("--known: only events verify takes it; say appliance events verify --known HASH")
     with EventLog(path, read_only=True) as log:
-        found = log.read(
+        found = log.messages(
             class_label=class_label,
             severity=severity,
             state=state,
@@ -87,7 +87,7 @@ def events(
             limit=None if limit is None else min(limit, _LARGEST),
         )
         # As it went out, in the unit's own words.
-        _PRINTERS[output](log.message(event) for event in found)
+        _PRINTERS[output](message for _, message in found)
         if log.unreadable:
             raise StoreError(
                 f"{path}: {log.unreadable} rows cannot be read and are left out; run appliance db check --db {path}"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from sqlite_utils import Database
 
@@ -24,11 +24,34 @@ from appliance.store.stamp import Stamp
 from appliance.texts import Texts
 from appliance.types import Event, EventState, Severity, StateKey, UnitState
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack  # of Python 3.11
+
 _LOG = logging.getLogger(__name__)
 
 _Result = TypeVar("_Result")
 
 _PAGE_ROWS = 500
+_CONDITIONS = {
+    "class_label": "class_label = ?",
+    "state": "state = ?",
+    "severity": "severity = ?",
+    "event_id": "event_id = ?",
+    "since_utc_ns": "utc_ns >= ?",
+    "until_utc_ns": "utc_ns < ?",
+}
+
+
+class Choice(TypedDict, total=False):
+    """Which state changes; `until_utc_ns` is exclusive, and of all that is chosen `limit` takes the latest."""
+
+    class_label: str | None
+    state: EventState | None
+    severity: Severity | None
+    event_id: str | None
+    since_utc_ns: int | None
+    until_utc_ns: int | None
+    limit: int | None
 
 
 class EventLog:
@@ -57,7 +80,7 @@ class EventLog:
         self.losses: list[str] = []
         """A sentence for each time that the file was found corrupt, or gone, and replaced."""
         self.unreadable = 0
-        """Rows that `read` has passed over, as they were damaged so that no event can be made of them."""
+        """Rows that `messages` has passed over, as they were damaged so that no event can be made of them."""
         self._replace_corrupt = replace_corrupt
         self._hash_chain = hash_chain
         self._texts = texts
@@ -81,31 +104,14 @@ class EventLog:
         with self._lock:
             self._use(lambda: with_room(self.path, self._db, lambda: self._insert(event, row)))
 
-    def read(
-        self,
-        *,
-        class_label: str | None = None,
-        state: EventState | None = None,
-        severity: Severity | None = None,
-        event_id: str | None = None,
-        since_utc_ns: int | None = None,
-        until_utc_ns: int | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Event]:
-        """State changes in the order of their commit; with `limit` the latest that many. `until` is exclusive.
+    def messages(self, **choice: "Unpack[Choice]") -> Iterator[tuple[Event, str]]:
+        """State changes in the order of their commit, each with its message as it was committed and is published.
 
         Reads page by page, so that a slow consumer neither fills the memory nor pins the write-ahead log. A damaged row
         hides no other: it is passed over, and counted in `unreadable`.
         """
-        conditions = {
-            "class_label = ?": class_label,
-            "state = ?": state,
-            "severity = ?": severity,
-            "event_id = ?": event_id,
-            "utc_ns >= ?": since_utc_ns,
-            "utc_ns < ?": until_utc_ns,
-        }
-        given = {condition: value for condition, value in conditions.items() if value is not None}
+        given = {_CONDITIONS[key]: value for key, value in choice.items() if key != "limit" and value is not None}
+        limit = choice.get("limit")
         where, values = " AND ".join([*given, "id >= ?"]), list(given.values())
         first_row = 0 if limit is None else self._first_of_latest(where, values, limit)
         query = f"SELECT id, payload FROM events WHERE {where} ORDER BY id LIMIT {_PAGE_ROWS}"  # noqa: S608 - conditions are ours
@@ -116,15 +122,12 @@ class EventLog:
                 except WireError:
                     self.unreadable += 1
                 else:
-                    yield event
+                    yield event, payload
             first_row = page[-1][0] + 1
 
-    def message(self, event: Event) -> str:
-        """An event that was read, as it was committed and is published; what retention has removed since is worded anew."""
-        rows = self._rows(
-            "SELECT payload FROM events WHERE event_id = ? AND sequence = ?", [event.event_id, event.sequence]
-        )
-        return str(rows[0][0]) if rows else wire.event_to_json(event, self._texts)
+    def read(self, **choice: "Unpack[Choice]") -> Iterator[Event]:
+        """The state changes of `messages`, by the same choice."""
+        return (event for event, _ in self.messages(**choice))
 
     def open_events(self) -> list[Event]:
         """The latest state of each event that has no end: what a sensor that was cut off left behind.
