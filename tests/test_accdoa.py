@@ -17,7 +17,7 @@ from appliance.cli.main import app
 from appliance.dsp.features import BANDS, FEATURES
 from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL
 from appliance.geometry import load_array
-from appliance.lab.accdoa import (
+from appliance.lab.baselines.accdoa import (
     AccdoaCrnn,
     AccdoaModel,
     AccdoaSettings,
@@ -27,13 +27,13 @@ from appliance.lab.accdoa import (
     rows_by_frame,
     sources,
 )
+from appliance.lab.baselines.paired import CONTESTANTS
+from appliance.lab.edge.network import DeepAsaEdge, NetworkSettings
+from appliance.lab.edge.settings import TrainSettings
+from appliance.lab.edge.train import load_checkpoint
 from appliance.lab.hear import hear
-from appliance.lab.network import DeepAsaEdge, NetworkSettings
 from appliance.lab.pack import CLASSES
-from appliance.lab.paired import CONTESTANTS
-from appliance.lab.scenes import TARGETS, SceneMaker, SceneSettings
-from appliance.lab.train import load_checkpoint
-from appliance.lab.train_settings import TrainSettings
+from appliance.lab.scenes.maker import TARGETS, SceneMaker, SceneSettings
 from appliance.types import FeatureFrame
 
 _SMALL = AccdoaSettings(channels=(8, 8), hidden=16, layers=1)

@@ -22,7 +22,7 @@ from appliance.daemon.site_memory import MemoryKeeper
 from appliance.errors import ConfigError, StoreError
 from appliance.events import EventPolicy, policies_for, seeded_ulids
 from appliance.geometry import load_array
-from appliance.lab.novelty_hours import SceneStream, count, site_hours
+from appliance.lab.judge.novelty_hours import SceneStream, count, site_hours
 from appliance.model.meta import file_sha256, find_tagger
 from appliance.model.scene import SceneModel
 from appliance.novelty.keep import memory_path, read_memory, save_memory

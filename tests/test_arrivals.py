@@ -9,7 +9,7 @@ from plane_waves import RATE_HZ, Samples, at_array
 from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.dsp.arrivals import ArrivalFinder
 from appliance.geometry import ArrayGeometry, load_array, shipped_arrays
-from appliance.lab.diffuse import diffuse_field
+from appliance.lab.world.diffuse import diffuse_field
 from appliance.types import Arrival, FeatureFrame, Float32Array
 
 _HOP, _HOPS = 320, 5

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from appliance.errors import ConfigError
-from appliance.lab.atmosphere import Air, absorb, absorption_db_per_m, absorption_gain, speed_of_sound_m_s
-from appliance.lab.slow_filter import filter_frequencies_hz, frame_times_s
+from appliance.lab.world.atmosphere import Air, absorb, absorption_db_per_m, absorption_gain, speed_of_sound_m_s
+from appliance.lab.world.slow_filter import filter_frequencies_hz, frame_times_s
 
 # (temperature °C, humidity %, exact midband 1000·10^(k/10) Hz as k, dB/km): ISO 9613-1:1993, table 1.
 TABLE_1 = [

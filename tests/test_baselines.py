@@ -7,13 +7,13 @@ import pytest
 from plane_waves import at_array, hum, silence
 
 from appliance.geometry import load_array
-from appliance.lab.baselines import DETECTORS, BaselineSystem
-from appliance.lab.calibrate import QuietScene, calibrated
+from appliance.lab.baselines.detectors import DETECTORS, BaselineSystem
+from appliance.lab.baselines.steered_cnn import SteeredCnnSystem
 from appliance.lab.hear import hear
-from appliance.lab.judged import WINDOW_S, trial_scores
-from appliance.lab.reached import Reached
-from appliance.lab.steered_cnn import SteeredCnnSystem
-from appliance.lab.tune import FALSE_ALARMS_PER_HOUR
+from appliance.lab.judge.calibrate import QuietScene, calibrated
+from appliance.lab.judge.judged import WINDOW_S, trial_scores
+from appliance.lab.judge.reached import Reached
+from appliance.lab.judge.tune import FALSE_ALARMS_PER_HOUR
 from appliance.types import AudioBlock, Float32Array
 
 ARRAY = load_array("respeaker_usb_4mic")

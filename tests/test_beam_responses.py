@@ -10,9 +10,9 @@ from appliance.dsp.foa import steering
 from appliance.dsp.steered import EARS
 from appliance.dsp.stft import BINS, bin_frequencies_hz
 from appliance.geometry import load_array
-from appliance.lab.beam_responses import BeamResponses, _moments
-from appliance.lab.fields import EncodedArray
-from appliance.lab.scene_dice import Dice
+from appliance.lab.scenes.dice import Dice
+from appliance.lab.scenes.fields import EncodedArray
+from appliance.lab.tagger.responses import BeamResponses, _moments
 
 _HOPS = 4000
 _AT = np.array([8, 40, 100, 240, 400])

@@ -15,15 +15,15 @@ from appliance.config import SiteSettings, TrackingSettings
 from appliance.events import seeded_ulids
 from appliance.events.confidence import confidence
 from appliance.geometry import load_array
-from appliance.lab.calibration_fit import (
+from appliance.lab.hear import MemorySource
+from appliance.lab.judge.calibration_fit import (
     LEAST_CLAIMS,
     calibration_error,
     fit_calibration,
     fit_sigma_factor,
     held_out_calibration_error,
 )
-from appliance.lab.hear import MemorySource
-from appliance.lab.reached import Claim
+from appliance.lab.judge.reached import Claim
 from appliance.model.scene import SceneModel
 from appliance.pipeline import run
 from appliance.stages import build_stages

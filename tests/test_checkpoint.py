@@ -10,10 +10,10 @@ import appliance.lab
 from appliance.errors import ApplianceError, ModelError
 from appliance.lab.checkpoint import read_checkpoint, write_checkpoint
 from appliance.lab.commands import app
-from appliance.lab.full_train import load_full
-from appliance.lab.tagger_network import TaggerCnn, TaggerSettings
-from appliance.lab.tagger_train import load_tagger
-from appliance.lab.train import load_checkpoint
+from appliance.lab.edge.train import load_checkpoint
+from appliance.lab.full.train import load_full
+from appliance.lab.tagger.network import TaggerCnn, TaggerSettings
+from appliance.lab.tagger.train import load_tagger
 
 SHIPPED = Path(appliance.lab.__file__).parent / "checkpoints"
 

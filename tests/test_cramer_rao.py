@@ -9,7 +9,7 @@ from appliance.angles import unit_vector
 from appliance.dsp.srp import SrpPhat
 from appliance.dsp.stft import stft
 from appliance.geometry import SPEED_OF_SOUND_M_S, ArrayGeometry, load_array
-from appliance.lab.cramer_rao import azimuth_crb_deg, mean_azimuth_crb_deg
+from appliance.lab.metrics.cramer_rao import azimuth_crb_deg, mean_azimuth_crb_deg
 
 RATE_HZ = 16_000
 

@@ -21,13 +21,13 @@ from appliance.cli.main import app
 from appliance.errors import ConfigError, RecordingError
 from appliance.geometry import load_array, shipped_arrays
 from appliance.lab.datasets.check import check_dataset
-from appliance.lab.datasets.judge import judge_recordings
 from appliance.lab.datasets.kinds import Item, SceneRecording, recordings_of
 from appliance.lab.datasets.registry import CLIP_SETS, DATASETS, SCENE_SETS
 from appliance.lab.datasets.sources import load_clips, read_clip
-from appliance.lab.dcase_csv import SeldRow
+from appliance.lab.judge.recordings import judge_recordings
 from appliance.lab.pack import CLASSES, SOUNDS
 from appliance.lab.systems import OnnxSystem
+from appliance.lab.world.dcase_csv import SeldRow
 
 Make = Callable[[Path], None]
 

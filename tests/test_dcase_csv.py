@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import RecordingError
-from appliance.lab.dcase_csv import SeldRow, frames_of_sources, load_dcase_csv, save_dcase_csv
-from appliance.lab.render import SourceTruth
+from appliance.lab.world.dcase_csv import SeldRow, frames_of_sources, load_dcase_csv, save_dcase_csv
+from appliance.lab.world.render import SourceTruth
 
 rows = st.builds(SeldRow, st.integers(0, 12), st.integers(0, 9), st.floats(-180, 180), st.floats(-90, 90))
 

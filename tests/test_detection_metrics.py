@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from appliance.lab.detection_metrics import (
+from appliance.lab.metrics.detection import (
     Estimate,
     calibration,
     clopper_pearson,

@@ -8,7 +8,7 @@ from scipy.signal import csd, lfilter, welch
 from appliance.dsp.directional_power import coherence
 from appliance.errors import RecordingError
 from appliance.geometry import SPEED_OF_SOUND_M_S, load_array, shipped_arrays
-from appliance.lab.diffuse import diffuse_field, loop
+from appliance.lab.world.diffuse import diffuse_field, loop
 
 RATE_HZ = 16_000
 FloatArray = npt.NDArray[np.float64]

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from appliance.dsp.features import BANDS, FEATURES
-from appliance.lab.distill import soft_targets, teacher_loss
-from appliance.lab.full_network import DeepAsa, FullNetworkSettings
-from appliance.lab.network import DeepAsaEdge, NetworkSettings
+from appliance.lab.edge.distill import soft_targets, teacher_loss
+from appliance.lab.edge.network import DeepAsaEdge, NetworkSettings
+from appliance.lab.full.network import DeepAsa, FullNetworkSettings
 from appliance.lab.pack import CLASSES
 
 _LABELS = 4

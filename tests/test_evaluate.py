@@ -17,19 +17,19 @@ from typer.testing import CliRunner
 from appliance.errors import ConfigError, ModelError
 from appliance.events.confidence import confidence
 from appliance.geometry import load_array
-from appliance.lab.accdoa import AccdoaCrnn, AccdoaSettings
-from appliance.lab.baseline_training import save_baseline
-from appliance.lab.evaluate import FULL, QUICK, Suite, evaluate, judge
-from appliance.lab.figures import system_figures
+from appliance.lab.baselines.accdoa import AccdoaCrnn, AccdoaSettings
+from appliance.lab.baselines.steered_cnn import SteeredCnn, SteeredSettings
+from appliance.lab.baselines.trained import trained_baselines
+from appliance.lab.baselines.training import save_baseline
 from appliance.lab.hear import hear
+from appliance.lab.judge.evaluate import FULL, QUICK, Suite, evaluate, judge
+from appliance.lab.judge.figures import system_figures
+from appliance.lab.judge.perimeter import FAULTS
+from appliance.lab.judge.report import keep_scores, summary_table, write_report
+from appliance.lab.judge.report_page import page
 from appliance.lab.pack import CLASSES, load_clips
-from appliance.lab.perimeter import FAULTS
-from appliance.lab.render import render
-from appliance.lab.report import keep_scores, summary_table, write_report
-from appliance.lab.report_page import page
-from appliance.lab.steered_cnn import SteeredCnn, SteeredSettings
 from appliance.lab.systems import onnx_systems
-from appliance.lab.trained_baselines import trained_baselines
+from appliance.lab.world.render import render
 
 TINY = Suite(
     "tiny",

@@ -8,8 +8,8 @@ from conftest import MakeEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.lab.detection_metrics import spread
-from appliance.lab.event_metrics import (
+from appliance.lab.metrics.detection import spread
+from appliance.lab.metrics.events import (
     EventMatches,
     FoundEvent,
     Path,
@@ -18,7 +18,7 @@ from appliance.lab.event_metrics import (
     match_events,
     true_events,
 )
-from appliance.lab.render import SourceTruth
+from appliance.lab.world.render import SourceTruth
 
 
 def path(start_s: float, end_s: float, azimuth_deg: tuple[float, float], elevation_deg: float = 0.0) -> Path:

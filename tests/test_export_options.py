@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from appliance.cli.main import app
 from appliance.geometry import load_array
-from appliance.lab.export import NEEDED, export_step_graph, write_meta
-from appliance.lab.network import DeepAsaEdge, NetworkSettings
+from appliance.lab.edge.export import NEEDED, export_step_graph, write_meta
+from appliance.lab.edge.network import DeepAsaEdge, NetworkSettings
 from appliance.lab.pack import CLASSES
 from appliance.model.scene import SceneModel
 from appliance.separation.manifest import read_manifest

@@ -16,16 +16,16 @@ from appliance.angles import unit_vector
 from appliance.cli.main import app
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.errors import ConfigError
-from appliance.lab.experiment import load_experiment
-from appliance.lab.full_blocks import Aggregation, SeriesDecoder
-from appliance.lab.full_coherence import TemporalCoherence
-from appliance.lab.full_losses import asa_loss, assignment, sa_sdr_db
-from appliance.lab.full_network import BINS, DeepAsa, FullNetworkSettings
-from appliance.lab.full_scenes import FullScene, FullSceneSettings, collate, full_scene
-from appliance.lab.full_train import FULL_EXPERIMENT, FullTraining, load_full, load_full_experiment, train_full
+from appliance.lab.edge.experiment import load_experiment
+from appliance.lab.full.blocks import Aggregation, SeriesDecoder
+from appliance.lab.full.coherence import TemporalCoherence
+from appliance.lab.full.losses import asa_loss, assignment, sa_sdr_db
+from appliance.lab.full.network import BINS, DeepAsa, FullNetworkSettings
+from appliance.lab.full.scenes import FullScene, FullSceneSettings, collate, full_scene
+from appliance.lab.full.train import FULL_EXPERIMENT, FullTraining, load_full, load_full_experiment, train_full
+from appliance.lab.metrics.separation import si_sdr_db
 from appliance.lab.pack import CLASSES
-from appliance.lab.recipe import Pose, Recipe, Room, SourcePlan
-from appliance.lab.separation_metrics import si_sdr_db
+from appliance.lab.world.recipe import Pose, Recipe, Room, SourcePlan
 
 _SMALL = FullNetworkSettings(width=8, blocks=1, heads=2, recurrence=8, objects=2, series=8)
 _DRONE, _SPEECH = CLASSES.index("drone"), CLASSES.index("speech")

@@ -6,7 +6,7 @@ from scipy.integrate import quad
 
 from appliance.errors import ConfigError
 from appliance.geometry import SPEED_OF_SOUND_M_S as C
-from appliance.lab.ground import (
+from appliance.lab.world.ground import (
     FLOW_RESISTIVITY_PA_S_M2,
     image,
     impedance,
@@ -14,9 +14,9 @@ from appliance.lab.ground import (
     reflect,
     spherical_wave_reflection,
 )
-from appliance.lab.propagation import propagate
-from appliance.lab.slow_filter import filter_frequencies_hz
-from appliance.lab.trajectories import still, straight
+from appliance.lab.world.propagation import propagate
+from appliance.lab.world.slow_filter import filter_frequencies_hz
+from appliance.lab.world.trajectories import still, straight
 
 RATE_HZ = 16_000
 

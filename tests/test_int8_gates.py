@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from appliance.angles import azimuth_elevation_deg
-from appliance.lab.dcase_csv import SeldRow
+from appliance.lab.edge.parity import Outputs, step_graph_outputs
+from appliance.lab.metrics.seld import SeldCounts, SeldScores, count_seld, seld_scores
 from appliance.lab.pack import CLASSES
-from appliance.lab.parity import Outputs, step_graph_outputs
-from appliance.lab.scenes import Batch, SceneMaker, SceneSettings
-from appliance.lab.seld_metrics import SeldCounts, SeldScores, count_seld, seld_scores
+from appliance.lab.scenes.maker import Batch, SceneMaker, SceneSettings
+from appliance.lab.world.dcase_csv import SeldRow
 from appliance.model.meta import find_model
 
 _SCENES = 60

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from conftest import MakeEvent
 
-from appliance.lab.detection_metrics import Estimate
-from appliance.lab.figures import system_figures
 from appliance.lab.hear import HeardFrame, HeardScene
-from appliance.lab.judged import JudgedScene, judge_scene
+from appliance.lab.judge.figures import system_figures
+from appliance.lab.judge.judged import JudgedScene, judge_scene
+from appliance.lab.metrics.detection import Estimate
+from appliance.lab.metrics.plain import plain
 from appliance.lab.pack import CLASSES
-from appliance.lab.plain import plain
-from appliance.lab.recipe import Recipe
-from appliance.lab.render import SourceTruth
+from appliance.lab.world.recipe import Recipe
+from appliance.lab.world.render import SourceTruth
 from appliance.types import Event
 
 SECONDS, FRAMES = 12.0, 120

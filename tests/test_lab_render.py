@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 from appliance.errors import ConfigError, RecordingError
 from appliance.lab.commands import app
-from appliance.lab.dcase_csv import frames_of_sources, load_dcase_csv
-from appliance.lab.demo_scene import RECIPE, write_demo
 from appliance.lab.pack import CLASSES, load_clips
-from appliance.lab.recipe import Recipe, load_recipe, save_recipe
-from appliance.lab.render import render
-from appliance.lab.render_many import drawn_recipes, read_recipes, render_all
+from appliance.lab.world.dcase_csv import frames_of_sources, load_dcase_csv
+from appliance.lab.world.demo_scene import RECIPE, write_demo
+from appliance.lab.world.recipe import Recipe, load_recipe, save_recipe
+from appliance.lab.world.render import render
+from appliance.lab.world.render_many import drawn_recipes, read_recipes, render_all
 
 SECONDS = 1.5
 

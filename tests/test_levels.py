@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from appliance.errors import ConfigError, RecordingError
-from appliance.lab.levels import (
+from appliance.lab.pack import CLASSES
+from appliance.lab.synth.drones import AIRFRAMES
+from appliance.lab.world.levels import (
     AMBIENT_DBA,
     DRONE_LEVELS,
     SOURCE_LEVELS,
@@ -21,8 +23,6 @@ from appliance.lab.levels import (
     gain_to_dba,
     source_level,
 )
-from appliance.lab.pack import CLASSES
-from appliance.lab.synth_drones import AIRFRAMES
 
 RATE_HZ = 16_000
 TIME_S = np.arange(4 * RATE_HZ) / RATE_HZ

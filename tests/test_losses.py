@@ -5,9 +5,9 @@ import itertools
 import torch
 
 from appliance.dsp.features import BANDS, FEATURES
-from appliance.lab.losses import scene_loss
+from appliance.lab.edge.losses import scene_loss
 from appliance.lab.pack import CLASSES
-from appliance.lab.scenes import TARGETS
+from appliance.lab.scenes.maker import TARGETS
 
 _LABELS, _HOPS = 6, 30
 

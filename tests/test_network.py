@@ -9,10 +9,10 @@ import torch
 
 from appliance.dsp.features import BANDS, FEATURES
 from appliance.dsp.stft import HOPS_PER_LABEL
-from appliance.lab.export import OPSET, OUTPUTS, export_step_graph, write_meta
-from appliance.lab.layers import MEMORY_S, MinGru
-from appliance.lab.network import DeepAsaEdge, NetworkSettings
-from appliance.lab.parity import largest_difference, step_graph_outputs, torch_outputs
+from appliance.lab.edge.export import OPSET, OUTPUTS, export_step_graph, write_meta
+from appliance.lab.edge.layers import MEMORY_S, MinGru
+from appliance.lab.edge.network import DeepAsaEdge, NetworkSettings
+from appliance.lab.edge.parity import largest_difference, step_graph_outputs, torch_outputs
 
 _LABELS = 23
 

@@ -12,9 +12,9 @@ from plane_waves import RATE_HZ, Samples, at_array, hiss, hum
 
 from appliance.errors import StoreError
 from appliance.geometry import load_array
-from appliance.lab.novelty import WINDOW_S, figures, level_vectors, site_suite, track_vectors
-from appliance.lab.novelty_metrics import auc, partial_auc
-from appliance.lab.recipe import Recipe, SourcePlan
+from appliance.lab.judge.novelty import WINDOW_S, figures, level_vectors, site_suite, track_vectors
+from appliance.lab.metrics.novelty import auc, partial_auc
+from appliance.lab.world.recipe import Recipe, SourcePlan
 from appliance.model.scene import SceneModel
 from appliance.novelty.keep import OtherVectorsError, load_memory, save_memory
 from appliance.novelty.memory import MemorySettings, SiteMemory

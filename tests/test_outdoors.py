@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from appliance.lab.atmosphere import Air, absorption_db_per_m, speed_of_sound_m_s
-from appliance.lab.ground import FLOW_RESISTIVITY_PA_S_M2, spherical_wave_reflection
-from appliance.lab.outdoors import hear_outdoors
-from appliance.lab.trajectories import approach, still
+from appliance.lab.world.atmosphere import Air, absorption_db_per_m, speed_of_sound_m_s
+from appliance.lab.world.ground import FLOW_RESISTIVITY_PA_S_M2, spherical_wave_reflection
+from appliance.lab.world.outdoors import hear_outdoors
+from appliance.lab.world.trajectories import approach, still
 
 RATE_HZ = 16_000
 AIR = Air(10.0, 70.0)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from appliance.angles import wrap_azimuth_deg
-from appliance.lab.levels import DRONE_LEVELS
+from appliance.lab.judge.perimeter import ARRAYS, DISTANCES_M, DRONE_SNRS_DB, FAULTS, perimeter_suite
 from appliance.lab.pack import CLASSES, load_clips
-from appliance.lab.perimeter import ARRAYS, DISTANCES_M, DRONE_SNRS_DB, FAULTS, perimeter_suite
-from appliance.lab.recipe import Position, Recipe
+from appliance.lab.world.levels import DRONE_LEVELS
+from appliance.lab.world.recipe import Position, Recipe
 
 
 @pytest.fixture(scope="module")

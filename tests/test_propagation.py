@@ -6,8 +6,8 @@ import pytest
 
 from appliance.errors import ConfigError
 from appliance.geometry import SPEED_OF_SOUND_M_S, load_array
-from appliance.lab.propagation import apparent_positions_m, emission_times_s, propagate
-from appliance.lab.trajectories import Trajectory, orbit, still, straight
+from appliance.lab.world.propagation import apparent_positions_m, emission_times_s, propagate
+from appliance.lab.world.trajectories import Trajectory, orbit, still, straight
 
 RATE_HZ = 16_000
 C = SPEED_OF_SOUND_M_S

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from appliance.errors import ConfigError
-from appliance.lab.ranks import Ranks
-from appliance.lab.train_settings import TrainSettings
+from appliance.lab.edge.ranks import Ranks
+from appliance.lab.edge.settings import TrainSettings
 
 _EXPERIMENT = """
 batch = 4
@@ -34,10 +34,10 @@ arrays = 2
 """
 _EACH = """
 import sys, torch
-from appliance.lab.experiment import load_experiment
-from appliance.lab.ranks import Ranks
-from appliance.lab.scene_batches import batches_from
-from appliance.lab.train import Learner
+from appliance.lab.edge.experiment import load_experiment
+from appliance.lab.edge.ranks import Ranks
+from appliance.lab.edge.batches import batches_from
+from appliance.lab.edge.train import Learner
 settings, ranks = load_experiment(sys.argv[1]), Ranks.joined("cpu")
 learner, batches = Learner(settings, "cpu", ranks), batches_from(ranks.share(settings), 0, "cpu", 0)
 heard = []

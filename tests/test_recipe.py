@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.errors import ConfigError
-from appliance.lab.recipe import Pose, Recipe, Room, Sensors, SourcePlan, Weather, load_recipe, save_recipe
+from appliance.lab.world.recipe import Pose, Recipe, Room, Sensors, SourcePlan, Weather, load_recipe, save_recipe
 
 SOURCE: dict[str, Any] = {
     "clip": "drone/a.flac",

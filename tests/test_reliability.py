@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from appliance.lab.reliability import reliability
+from appliance.lab.metrics.reliability import reliability
 
 
 def test_what_is_as_right_as_it_says_has_no_error() -> None:

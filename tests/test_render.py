@@ -15,11 +15,11 @@ from appliance.dsp.srp import SrpPhat
 from appliance.dsp.stft import stft
 from appliance.errors import ConfigError, RecordingError
 from appliance.geometry import load_array
-from appliance.lab.atmosphere import Air, absorption_db_per_m, speed_of_sound_m_s
-from appliance.lab.levels import Microphone, equivalent_dba
-from appliance.lab.recipe import Pose, Recipe, Room, Sensors, SourcePlan, Weather, load_recipe, save_recipe
-from appliance.lab.render import RenderedScene, band_rms, nearest_truth_deg, render
-from appliance.lab.sensors import LABEL_SAMPLES
+from appliance.lab.world.atmosphere import Air, absorption_db_per_m, speed_of_sound_m_s
+from appliance.lab.world.levels import Microphone, equivalent_dba
+from appliance.lab.world.recipe import Pose, Recipe, Room, Sensors, SourcePlan, Weather, load_recipe, save_recipe
+from appliance.lab.world.render import RenderedScene, band_rms, nearest_truth_deg, render
+from appliance.lab.world.sensors import LABEL_SAMPLES
 
 RATE_HZ = 16_000
 ARRAY = "tetrahedron_4cm2"

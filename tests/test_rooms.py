@@ -4,8 +4,8 @@ import numpy as np
 import pyroomacoustics
 import pytest
 
-from appliance.lab.recipe import Room
-from appliance.lab.rooms import foa_responses, images, impulse_responses, reverberate
+from appliance.lab.world.recipe import Room
+from appliance.lab.world.rooms import foa_responses, images, impulse_responses, reverberate
 
 RATE_HZ = 16_000
 ROOM = Room(size_m=(12.0, 9.0, 4.0), array_m=(5.0, 4.0), absorption=(0.2, 0.3, 0.4, 0.2, 0.5, 0.6), order=8)

@@ -7,9 +7,9 @@ from itertools import islice, pairwise
 import torch
 
 from appliance.dsp.features import BANDS, FEATURES
-from appliance.lab.scene_batches import batches_from
-from appliance.lab.scenes import Batch
-from appliance.lab.train_settings import TrainSettings
+from appliance.lab.edge.batches import batches_from
+from appliance.lab.edge.settings import TrainSettings
+from appliance.lab.scenes.maker import Batch
 
 _USES, _BATCH = 4, 8
 _SETTINGS = TrainSettings(batch=_BATCH, uses=_USES)

@@ -8,10 +8,10 @@ import torch
 
 from appliance.dsp.features import BANDS, FEATURES, INTENSITY
 from appliance.dsp.stft import HOPS_PER_LABEL
+from appliance.lab.edge.batches import heard_otherwise
 from appliance.lab.pack import CLASSES, SOUNDS, load_clips
-from appliance.lab.scene_batches import heard_otherwise
-from appliance.lab.scene_dice import Dice
-from appliance.lab.scenes import TARGETS, Batch, SceneMaker, SceneSettings
+from appliance.lab.scenes.dice import Dice
+from appliance.lab.scenes.maker import TARGETS, Batch, SceneMaker, SceneSettings
 
 _SETTINGS = SceneSettings(folds=(4,), arrays=3, seconds=2.0, synthetic_drones=0.0, synthetic_machines=0.0)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.lab.dcase_csv import SeldFrames, SeldRow
-from appliance.lab.seld_metrics import SeldScores, count_seld, seld_scores
+from appliance.lab.metrics.seld import SeldScores, count_seld, seld_scores
+from appliance.lab.world.dcase_csv import SeldFrames, SeldRow
 
 CLASSES = 3
 DRONE, SIREN, DOG = range(CLASSES)

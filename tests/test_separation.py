@@ -20,7 +20,7 @@ from appliance.dsp.foa import FoaEncoder, foa_gains
 from appliance.dsp.stft import stft
 from appliance.errors import ModelError, RecordingError
 from appliance.geometry import ArrayGeometry, load_array
-from appliance.lab.separation_metrics import si_sdr_db
+from appliance.lab.metrics.separation import si_sdr_db
 from appliance.separation.binaural import BinauralDecoder
 from appliance.separation.manifest import StemsManifest, read_manifest
 from appliance.separation.mvdr import MvdrBeams

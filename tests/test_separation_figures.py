@@ -9,10 +9,10 @@ import soundfile
 from intensity_model import write_intensity_model
 from side_model import write_side_model
 
-from appliance.lab.recipe import Recipe, SourcePlan
-from appliance.lab.separation import METHODS, Recovered
-from appliance.lab.separation_figures import judge_separation, separation_figures
+from appliance.lab.judge.separation import METHODS, Recovered
+from appliance.lab.judge.separation_figures import judge_separation, separation_figures
 from appliance.lab.systems import onnx_systems
+from appliance.lab.world.recipe import Recipe, SourcePlan
 
 RATE_HZ = 16_000
 

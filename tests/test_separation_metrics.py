@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.lab.separation_metrics import (
+from appliance.lab.metrics.separation import (
     LIMIT_DB,
     LabelledSignal,
     ca_sdri_db,

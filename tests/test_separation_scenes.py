@@ -9,11 +9,8 @@ import pytest
 import soundfile
 from side_model import write_side_model
 
-from appliance.lab.ideal_masks import ideal_object
-from appliance.lab.pack import CLASSES
-from appliance.lab.recipe import Pose, Recipe, Room, SourcePlan
-from appliance.lab.render import RenderedScene, render
-from appliance.lab.separation import (
+from appliance.lab.judge.ideal_masks import ideal_object
+from appliance.lab.judge.separation import (
     METHODS,
     SNRS_DB,
     Recovered,
@@ -22,7 +19,10 @@ from appliance.lab.separation import (
     separation_suite,
     summary_rows,
 )
-from appliance.lab.separation_metrics import si_sdr_db
+from appliance.lab.metrics.separation import si_sdr_db
+from appliance.lab.pack import CLASSES
+from appliance.lab.world.recipe import Pose, Recipe, Room, SourcePlan
+from appliance.lab.world.render import RenderedScene, render
 from appliance.separation.objects import HeardMoment, HeardObject
 
 RATE_HZ = 16_000

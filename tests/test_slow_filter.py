@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from appliance.lab.overlap_add import add, cut, frame_count, hann
-from appliance.lab.slow_filter import filter_frequencies_hz, frame_times_s, slow_filter
+from appliance.lab.world.overlap_add import add, cut, frame_count, hann
+from appliance.lab.world.slow_filter import filter_frequencies_hz, frame_times_s, slow_filter
 
 RATE_HZ = 16_000
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from appliance.cli.main import app
 from appliance.errors import ConfigError
 from appliance.lab.hear import HeardScene
-from appliance.lab.judged import JudgedScene, judge_scene
+from appliance.lab.judge.judged import JudgedScene, judge_scene
+from appliance.lab.judge.source_report import source_table
+from appliance.lab.judge.source_suite import recordings, source_figures, source_suite
 from appliance.lab.pack import load_clips
-from appliance.lab.recipe import Recipe
-from appliance.lab.render import SourceTruth
-from appliance.lab.source_report import source_table
-from appliance.lab.source_suite import recordings, source_figures, source_suite
+from appliance.lab.world.recipe import Recipe
+from appliance.lab.world.render import SourceTruth
 
 CLIPS = {clip.path: clip for clip in load_clips(range(1, 6))}
 PISTON = "poltechmil/drone-audio"

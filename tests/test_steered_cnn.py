@@ -13,11 +13,7 @@ from appliance.angles import arc_distance_deg, azimuth_elevation_deg, unit_vecto
 from appliance.dsp.features import BANDS, FEATURE_NAMES, FEATURES, INTENSITY, FeatureExtractor
 from appliance.dsp.stft import HOPS_PER_LABEL
 from appliance.geometry import load_array
-from appliance.lab.baseline_training import save_baseline, steered_cnn_step
-from appliance.lab.hear import hear
-from appliance.lab.pack import CLASSES
-from appliance.lab.scenes import TARGETS
-from appliance.lab.steered_cnn import (
+from appliance.lab.baselines.steered_cnn import (
     NONE,
     SteeredCnn,
     SteeredCnnSystem,
@@ -26,7 +22,11 @@ from appliance.lab.steered_cnn import (
     steered_cnn_loss,
     training_directions,
 )
-from appliance.lab.steering import PEAKS, steered_level, strongest, strongest_target
+from appliance.lab.baselines.steering import PEAKS, steered_level, strongest, strongest_target
+from appliance.lab.baselines.training import save_baseline, steered_cnn_step
+from appliance.lab.hear import hear
+from appliance.lab.pack import CLASSES
+from appliance.lab.scenes.maker import TARGETS
 from appliance.types import AudioBlock
 
 _SMALL = SteeredSettings(channels=(8, 8), width=16, label_frames=3)

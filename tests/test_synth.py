@@ -6,7 +6,7 @@ import pytest
 from scipy.signal import welch
 
 from appliance.lab.pack import SHORT_CLASSES
-from appliance.lab.scene_sources import SYNTHESISED
+from appliance.lab.scenes.sources import SYNTHESISED
 
 _RATE_HZ = 16_000
 _SECONDS = 3.0

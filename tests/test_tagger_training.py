@@ -15,14 +15,14 @@ from appliance.cli.main import app
 from appliance.dsp.steered import EARS
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.errors import ModelError
-from appliance.lab.average import average_checkpoints
+from appliance.lab.edge.average import average_checkpoints
 from appliance.lab.pack import CLASSES, SOUNDS
-from appliance.lab.scene_dice import Dice
-from appliance.lab.scenes import SceneSettings
-from appliance.lab.tagger_beams import BeamMaker, _relative_levels, beam_band_power
-from appliance.lab.tagger_export import export_tagger
-from appliance.lab.tagger_network import NETWORKS, TaggerCnn
-from appliance.lab.tagger_train import load_tagger, train_tagger
+from appliance.lab.scenes.dice import Dice
+from appliance.lab.scenes.maker import SceneSettings
+from appliance.lab.tagger.beams import BeamMaker, _relative_levels, beam_band_power
+from appliance.lab.tagger.export import export_tagger
+from appliance.lab.tagger.network import NETWORKS, TaggerCnn
+from appliance.lab.tagger.train import load_tagger, train_tagger
 from appliance.model.tagger import TaggerNetwork
 
 pytestmark = pytest.mark.usefixtures("small_pack")

@@ -6,7 +6,7 @@ import torch
 from appliance.dsp.features import FeatureExtractor
 from appliance.dsp.stft import SAMPLE_RATE_HZ, stft
 from appliance.geometry import load_array
-from appliance.lab.torch_features import TorchFeatures
+from appliance.lab.scenes.torch_features import TorchFeatures
 from appliance.types import AudioBlock
 
 

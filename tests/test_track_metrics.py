@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.lab.dcase_csv import SeldRow
-from appliance.lab.track_metrics import Followed, follow_tracks
+from appliance.lab.metrics.tracks import Followed, follow_tracks
+from appliance.lab.world.dcase_csv import SeldRow
 
 Frames = dict[int, list[SeldRow]]
 

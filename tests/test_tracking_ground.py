@@ -9,10 +9,10 @@ from appliance.angles import azimuth_elevation_deg, mount_rotation, unit_vector
 from appliance.config import MountSettings, Surface, TrackingSettings
 from appliance.dsp.features import FEATURE_NAMES, INTENSITY, FeatureExtractor
 from appliance.geometry import load_array
-from appliance.lab.atmosphere import Air
-from appliance.lab.ground import FLOW_RESISTIVITY_PA_S_M2, spherical_wave_reflection
-from appliance.lab.outdoors import hear_outdoors
-from appliance.lab.trajectories import still
+from appliance.lab.world.atmosphere import Air
+from appliance.lab.world.ground import FLOW_RESISTIVITY_PA_S_M2, spherical_wave_reflection
+from appliance.lab.world.outdoors import hear_outdoors
+from appliance.lab.world.trajectories import still
 from appliance.tracking import Tracker
 from appliance.tracking.ground import SHRINKS_TANGENT_BY, Ground
 from appliance.types import AudioBlock, Direction, SceneFrame, SceneObject

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from appliance.errors import ConfigError
-from appliance.lab.experiment import load_experiment
-from appliance.lab.network import NetworkSettings
-from appliance.lab.scene_batches import drawn_batch
-from appliance.lab.scene_shards import read_shards, write_shards
-from appliance.lab.scenes import SceneMaker, SceneSettings
-from appliance.lab.train import load_checkpoint, train
-from appliance.lab.train_settings import TrainSettings, learning_rate
+from appliance.lab.edge.batches import drawn_batch
+from appliance.lab.edge.experiment import load_experiment
+from appliance.lab.edge.network import NetworkSettings
+from appliance.lab.edge.settings import TrainSettings, learning_rate
+from appliance.lab.edge.shards import read_shards, write_shards
+from appliance.lab.edge.train import load_checkpoint, train
+from appliance.lab.scenes.maker import SceneMaker, SceneSettings
 
 _SCENES = SceneSettings(folds=(4,), seconds=1.0, synthetic_drones=0.0, synthetic_machines=0.0, arrays=2)
 _TINY = TrainSettings(

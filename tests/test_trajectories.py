@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from appliance.errors import ConfigError
-from appliance.lab.trajectories import (
+from appliance.lab.world.trajectories import (
     DRONE_MANOEUVRES,
     INTERVAL_S,
     Trajectory,

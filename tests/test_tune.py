@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from appliance.lab.baselines import BaselineSystem
-from appliance.lab.confirmation import confirmed_score
-from appliance.lab.perimeter import perimeter_suite
-from appliance.lab.reached import Reached, reached
-from appliance.lab.recipe import Recipe
-from appliance.lab.tune import least_threshold, mean_recall, thresholds
+from appliance.lab.baselines.detectors import BaselineSystem
+from appliance.lab.judge.confirmation import confirmed_score
+from appliance.lab.judge.perimeter import perimeter_suite
+from appliance.lab.judge.reached import Reached, reached
+from appliance.lab.judge.tune import least_threshold, mean_recall, thresholds
+from appliance.lab.world.recipe import Recipe
 
 
 def test_a_track_reaches_what_k_of_n_frames_reach() -> None:

@@ -10,8 +10,8 @@ from scipy.signal import csd, welch
 
 from appliance.errors import ConfigError
 from appliance.geometry import load_array, shipped_arrays
-from appliance.lab.levels import REFERENCE_PA, a_weighting_db
-from appliance.lab.wind import (
+from appliance.lab.world.levels import REFERENCE_PA, a_weighting_db
+from appliance.lab.world.wind import (
     Wind,
     gust_speeds_m_s,
     pressure_psd,

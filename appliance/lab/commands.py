@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from appliance.errors import ConfigError
-from appliance.lab.datasets.commands import app as data
+from appliance.lab.data_commands import app as data
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Train, export and judge models (needs `make lab`).")
 
@@ -46,8 +46,8 @@ def train(
     """Train DeepASA-Edge on scenes drawn on the fly, or made beforehand."""
     if Path(experiment).stem == "full":
         raise ConfigError(f"--experiment {experiment}: the full DeepASA; train it with `appliance lab train-full`")
-    from appliance.lab.experiment import load_experiment
-    from appliance.lab.train import train as run_training
+    from appliance.lab.edge.experiment import load_experiment
+    from appliance.lab.edge.train import train as run_training
 
     run_training(
         load_experiment(experiment, {"steps": steps, "minutes": minutes, "seed": seed}),
@@ -69,8 +69,8 @@ def shards(
     workers: Annotated[int, typer.Option(min=1, help="Processes that make them.")] = 2,
 ) -> None:
     """Make training scenes beforehand, a file per batch; an interrupted call goes on."""
-    from appliance.lab.experiment import load_experiment
-    from appliance.lab.scene_shards import write_shards
+    from appliance.lab.edge.experiment import load_experiment
+    from appliance.lab.edge.shards import write_shards
 
     made = write_shards(load_experiment(experiment), folder, batches, workers=workers, log=_say)
     print(f"{made} batches made, {batches - made} kept, in {folder}")
@@ -85,8 +85,8 @@ def export(
     masks: Annotated[bool, typer.Option(help="With the masks, which `replay --stems` needs.")] = True,
 ) -> None:
     """Write the FP32 and INT8 ONNX files with their meta."""
-    from appliance.lab.export import OUTPUTS
-    from appliance.lab.ship import export_checkpoint
+    from appliance.lab.edge.export import OUTPUTS
+    from appliance.lab.edge.ship import export_checkpoint
     from appliance.model.meta import MODELS_DIR
 
     outputs = [output for output in OUTPUTS if masks or "mask" not in output]
@@ -107,8 +107,8 @@ def tune(
     workers: Annotated[int, typer.Option(min=1, help="Processes that render and hear scenes.")] = 2,
 ) -> None:
     """Find thresholds, calibration of confidence and of sigma on scenes of fold 4; write them into the model's meta file."""
-    from appliance.lab.tune import RATES_PER_HOUR
-    from appliance.lab.tune import tune as tune_model
+    from appliance.lab.judge.tune import RATES_PER_HOUR
+    from appliance.lab.judge.tune import tune as tune_model
     from appliance.model.meta import find_model
 
     print("class            threshold  recall  false alarms/h")
@@ -141,9 +141,9 @@ def evaluate(
     """Judge models and baselines on the perimeter benchmark (fold 5); the scores go into the models' meta files too."""
     from rich.console import Console
 
-    from appliance.lab.evaluate import FULL, QUICK
-    from appliance.lab.evaluate import evaluate as judge_models
-    from appliance.lab.report import keep_scores, summary_table, write_report
+    from appliance.lab.judge.evaluate import FULL, QUICK
+    from appliance.lab.judge.evaluate import evaluate as judge_models
+    from appliance.lab.judge.report import keep_scores, summary_table, write_report
     from appliance.model.meta import find_model
 
     paths = [find_model(model) for model in models or _SHIPPED]
@@ -173,8 +173,8 @@ def sources(
     """Drone Pd by where the recordings come from: at the model's threshold, and at one false alarm per hour."""
     from rich.console import Console
 
-    from appliance.lab.source_report import judge_sources, source_table, write_sources
-    from appliance.lab.source_suite import source_suite
+    from appliance.lab.judge.source_report import judge_sources, source_table, write_sources
+    from appliance.lab.judge.source_suite import source_suite
     from appliance.model.meta import find_model
 
     paths = [find_model(model) for model in models or _SHIPPED]
@@ -201,7 +201,7 @@ def render(
     workers: Annotated[int, typer.Option(min=1, help="Processes that render.")] = 2,
 ) -> None:
     """Render scenes: audio of the microphones, DCASE metadata and the recipe of each."""
-    from appliance.lab.render_many import drawn_recipes, read_recipes, render_all
+    from appliance.lab.world.render_many import drawn_recipes, read_recipes, render_all
 
     if bool(recipes) == bool(count):
         raise ConfigError("render: give either recipe files or --count")
@@ -225,7 +225,7 @@ def separation(
     from rich.console import Console
     from rich.table import Table
 
-    from appliance.lab.separation import SNRS_DB, recover, separation_suite, summary_rows
+    from appliance.lab.judge.separation import SNRS_DB, recover, separation_suite, summary_rows
     from appliance.model.meta import find_model
 
     recovered = recover(find_model(model), list(separation_suite(per_snr=per_snr)), workers=workers)
@@ -257,8 +257,8 @@ def novelty(
 ) -> None:
     """Judge a site's memory: AUC and pAUC (DCASE Task 2) by tracks, as a unit has it, and by band levels; or false alarms per day."""
     from appliance.config import SiteSettings
-    from appliance.lab.novelty import judge_novelty, site_suite
-    from appliance.lab.novelty_hours import judge_hours, site_hours
+    from appliance.lab.judge.novelty import judge_novelty, site_suite
+    from appliance.lab.judge.novelty_hours import judge_hours, site_hours
     from appliance.model.meta import find_model
 
     network = find_model(model or SiteSettings().model.file)
@@ -292,7 +292,7 @@ def novelty(
 @app.command()
 def demo() -> None:
     """Render the demonstration recording, its truth and its attribution again."""
-    from appliance.lab.demo_scene import write_demo
+    from appliance.lab.world.demo_scene import write_demo
 
     write_demo()
 
@@ -306,8 +306,8 @@ def train_full(
     device: Annotated[str, typer.Option(help="Where the network learns: cuda, or cpu for a try.")] = "cuda",
 ) -> None:
     """Train the full DeepASA, which hears whole clips: for a GPU, and a teacher of the network that ships."""
-    from appliance.lab.full_train import FULL_EXPERIMENT, load_full_experiment
-    from appliance.lab.full_train import train_full as run_training
+    from appliance.lab.full.train import FULL_EXPERIMENT, load_full_experiment
+    from appliance.lab.full.train import train_full as run_training
 
     settings = load_full_experiment(experiment or FULL_EXPERIMENT, steps=steps)
     print(run_training(settings, folder, workers=workers, device=device, log=_say))
@@ -330,8 +330,8 @@ def train_tagger(
 ) -> None:
     """Train an ear of the tagger, the second opinion on what a track sounds like: in an hour on a CPU core."""
     from appliance.dsp.steered import EARS
-    from appliance.lab.experiment import load_experiment
-    from appliance.lab.tagger_train import train_tagger as run_training
+    from appliance.lab.edge.experiment import load_experiment
+    from appliance.lab.tagger.train import train_tagger as run_training
 
     if ear not in EARS:
         raise ConfigError(f"EAR: {ear!r} is none of the tagger's; give one of {', '.join(EARS)}")
@@ -360,7 +360,7 @@ def average(
     checkpoints: Annotated[list[Path], typer.Argument(help="Of trainings that began from one another (--from).")],
 ) -> None:
     """Average the weights of trainings that began from one another."""
-    from appliance.lab.average import average_checkpoints
+    from appliance.lab.edge.average import average_checkpoints
 
     print(average_checkpoints(checkpoints, out))
 
@@ -374,8 +374,8 @@ def export_tagger(
     name: Annotated[str, typer.Option(help="Of the tagger; it goes beside the first model.")] = "object-tagger",
 ) -> None:
     """Write the tagger's ONNX file and name it in the meta of models, which have to be tuned and evaluated anew."""
-    from appliance.lab.tagger_export import export_tagger as write_tagger
-    from appliance.lab.tagger_export import name_in_meta
+    from appliance.lab.tagger.export import export_tagger as write_tagger
+    from appliance.lab.tagger.export import name_in_meta
     from appliance.model.meta import find_model
 
     paths = [find_model(model) for model in models]
@@ -395,8 +395,8 @@ def compare(
     device: Annotated[str, typer.Option(help="Where the networks learn: cpu or cuda.")] = "cpu",
 ) -> None:
     """Train our network with and without its parts, and the baselines, on the same scenes in one loop."""
-    from appliance.lab.experiment import load_experiment
-    from appliance.lab.paired import train_paired
+    from appliance.lab.baselines.paired import train_paired
+    from appliance.lab.edge.experiment import load_experiment
 
     settings = load_experiment(experiment, {"steps": steps, "minutes": minutes})
     for path in train_paired(settings, names, folder, workers=workers, device=device, log=_say):

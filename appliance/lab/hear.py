@@ -13,7 +13,7 @@ from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import policies_for, seeded_ulids
 from appliance.events.confidence import Calibration, confidence
 from appliance.geometry import ArrayGeometry
-from appliance.lab.sensors import LABEL_SAMPLES
+from appliance.lab.world.sensors import LABEL_SAMPLES
 from appliance.pipeline import Extractor, Moment, Observer, run
 from appliance.stages import HearingModel, build_stages
 from appliance.types import AudioBlock, Event, Float32Array

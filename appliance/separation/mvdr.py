@@ -26,7 +26,7 @@ from appliance.types import Complex64Array, Float32Array
 _MEMORY_S = 1.0
 _DIFFUSE_SHARE = 1.0
 _WHITE_SHARE = 0.03
-"""Both against the mean power of the microphones; from scenes of fold 4 (`lab.separation`), with ideal masks and tracked ones."""
+"""Both against the mean power of the microphones; from scenes of fold 4 (`lab.judge.separation`), with ideal masks and tracked ones."""
 _TINY = 1e-20
 
 Covariance = npt.NDArray[np.complex128]

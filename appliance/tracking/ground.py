@@ -3,7 +3,7 @@
 Besides its direct sound a source above the ground reaches the array by its reflection, from as far below the horizon.
 Horizontal intensities of the two add, vertical ones cancel: over grass a drone at 33° is measured at 15°. Averaged over
 100 Hz to 4 kHz, where the phase between the two takes every value, the tangent of the elevation shrinks by
-(1 + |Q|²) / (1 − |Q|²), Q being the ground's reflection coefficient (`lab.ground`; a test holds the numbers to it).
+(1 + |Q|²) / (1 − |Q|²), Q being the ground's reflection coefficient (`lab.world.ground`; a test holds the numbers to it).
 """
 
 import numpy as np

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from appliance.errors import ConfigError, RecordingError
 from appliance.lab.datasets.kinds import Card, SceneItem, SceneSet, Truth, needed
-from appliance.lab.dcase_csv import SeldRow
+from appliance.lab.world.dcase_csv import SeldRow
 
 CARD = Card(
     name="asa2",

@@ -9,7 +9,7 @@ from pathlib import Path
 from appliance.errors import ConfigError
 from appliance.geometry import load_array
 from appliance.lab.datasets.kinds import Card, SceneItem, SceneSet, Truth, needed
-from appliance.lab.dcase_csv import load_dcase_csv
+from appliance.lab.world.dcase_csv import load_dcase_csv
 
 _RATE_HZ = 24_000
 _CHANNELS = 4

@@ -15,7 +15,7 @@ from appliance.angles import azimuth_elevation_deg, unit_vector
 from appliance.errors import ConfigError, RecordingError
 from appliance.geometry import ArrayGeometry
 from appliance.lab.datasets.kinds import Card, SceneItem, SceneSet, Truth
-from appliance.lab.dcase_csv import SeldRow
+from appliance.lab.world.dcase_csv import SeldRow
 
 CARD = Card(
     name="dregon",

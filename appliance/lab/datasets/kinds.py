@@ -12,8 +12,8 @@ from pathlib import Path
 
 from appliance.errors import ConfigError, RecordingError
 from appliance.geometry import ArrayGeometry
-from appliance.lab.dcase_csv import SeldRow
 from appliance.lab.pack import CLASSES, Clip
+from appliance.lab.world.dcase_csv import SeldRow
 
 SECONDS_PER_HOUR = 3600.0
 

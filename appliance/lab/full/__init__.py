@@ -1,0 +1,1 @@
+"""DeepASA as the paper has it: a teacher, for GPUs."""

@@ -1,0 +1,1 @@
+"""The field's scores: detection, events, SELD, separation, tracks, novelty, reliability."""
