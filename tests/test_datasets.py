@@ -16,6 +16,7 @@ from pyarrow import parquet, table
 from scipy.io import savemat
 from typer.testing import CliRunner
 
+import appliance.lab
 from appliance.angles import azimuth_elevation_deg
 from appliance.cli.main import app
 from appliance.errors import ConfigError, RecordingError
@@ -533,7 +534,7 @@ def test_the_list_says_what_is_here(shelf: Path) -> None:
 
 
 def test_the_readme_lists_the_sets_with_size_and_licence() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(appliance.lab.__file__).parent / "README.md").read_text(encoding="utf-8")
     told = re.findall(r"^\| `(\w+)` \| (.+?) \| (training|judging) \| (.+?) \| (.+?) \|$", readme, re.MULTILINE)
     use = {name: "training" if name in CLIP_SETS else "judging" for name in DATASETS}
     cards = {name: dataset.card for name, dataset in DATASETS.items() if name != "folders"}

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
+import appliance.lab
 from appliance.angles import unit_vector
 from appliance.cli.main import app
 from appliance.dsp.stft import SAMPLE_RATE_HZ
@@ -203,7 +204,7 @@ def test_it_costs_what_the_readme_says() -> None:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         network.say(spectrum)
     per_second = counter.get_total_flops() / 2 / 4
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (Path(appliance.lab.__file__).parent / "README.md").read_text(encoding="utf-8")
     assert f"{parameters / 1e6:.1f} M parameters, {per_second / 1e9:.0f} G multiply-adds" in readme
 
 

@@ -1,4 +1,4 @@
-"""The README holds: what it names exists, its tables are those of the code, its commands parse, its program runs."""
+"""README and the lab's hold: what they name exists, their tables are those of the code, their commands parse, the program runs."""
 
 import json
 import re
@@ -32,8 +32,10 @@ from appliance.types import ANOMALY, CommandName, Event
 
 REPO = Path(__file__).resolve().parent.parent
 README = (REPO / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-SPANS = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", README, flags=re.DOTALL | re.MULTILINE))
+LAB = REPO / "appliance" / "lab" / "README.md"
+BOTH = README + LAB.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", BOTH, re.DOTALL | re.MULTILINE)
+SPANS = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", BOTH, flags=re.DOTALL | re.MULTILINE))
 COMMAND_LINES = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
 UNITS = {path.stem for path in (REPO / "systemd").glob("*.service")}
 
@@ -77,14 +79,35 @@ def test_make_targets_exist() -> None:
     assert {"demo", "test", "lab", "bench"} <= named <= targets
 
 
-@pytest.mark.parametrize("link", sorted({*re.findall(r"\]\(([^)#]+)\)", README)}))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (REPO / link).exists()
+@pytest.mark.parametrize("readme", [REPO / "README.md", LAB])
+def test_links_lead_somewhere(readme: Path) -> None:
+    text = readme.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text)
+    assert len(links) > 3
+    for link, heading in links:
+        target = readme.parent / link if link else readme
+        assert target.exists(), link
+        assert not heading or heading in anchors(target), heading
+
+
+def anchors(page: Path) -> set[str]:
+    """What a page's headings can be reached by."""
+    titles = re.findall(r"^##+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 @pytest.mark.parametrize("path", sorted({span for span in SPANS if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/[\w.-]*", span)}))
 def test_paths_exist(path: str) -> None:
     assert (REPO / path).exists()
+
+
+def test_every_folder_of_the_laboratory_is_told() -> None:
+    told = re.findall(r"^\| `(appliance/lab/\w+/)` \|", LAB.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(REPO / path for path in told) == sorted(lab_folders())
+
+
+def lab_folders() -> list[Path]:
+    return [path for path in LAB.parent.iterdir() if path.is_dir() and not path.name.startswith("__")]
 
 
 def test_every_folder_of_the_repository_is_told() -> None:
