@@ -271,11 +271,12 @@ def test_the_page_is_well_formed_and_shows_every_system(report: Report) -> None:
 def test_the_page_tells_what_was_recovered_where_a_model_gives_masks(report: Report) -> None:
     assert report["missing"] == ["si_sdri_db of deepasa-fp32: it was exported without masks"]
     assert "Sounds recovered" not in page(report)
-    entry = {"ideal": 11.4, "tracked": None, "ca_sdri_db": 1.25, "tracked_objects": 0, "of": 9}
+    entry = {"ideal": 11.4, "ideal_image": 13.1, "tracked": None, "tracked_image": None, "ca_sdri_db": 1.25}
+    entry |= {"tracked_objects": 0, "of": 9}
     figures = {"method": "MVDR, masked", "by_snr_db": {"0": entry}, "by_objects": {"2": entry}}
     systems = {**report["systems"], "deepasa-fp32": {**report["systems"]["deepasa-fp32"], "si_sdri_db": figures}}
     text = page({**report, "systems": systems})
-    assert text.count("– (+11.4), 0 of 9; CA +1.2") == 2
+    assert text.count("direct – (+11.4), image – (+13.1), 0 of 9; CA +1.2") == 2
     assert _Balance().of(text) == []
 
 

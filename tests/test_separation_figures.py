@@ -9,7 +9,7 @@ import soundfile
 from intensity_model import write_intensity_model
 from side_model import write_side_model
 
-from appliance.lab.judge.separation import METHODS, Recovered
+from appliance.lab.judge.separation import METHODS, Improvement, Recovered
 from appliance.lab.judge.separation_figures import judge_separation, separation_figures
 from appliance.lab.systems import onnx_systems
 from appliance.lab.world.recipe import Recipe, SourcePlan
@@ -20,9 +20,8 @@ RATE_HZ = 16_000
 def recovered(snr_db: float, objects: int, tracked_db: float | None, ca_db: float | None) -> Recovered:
     """An object whose stem came out so much better; other methods did nothing."""
     rest = (0.0,) * (len(METHODS) - 1)
-    return Recovered(
-        "drone", snr_db, objects, (*rest, 10.0), None if tracked_db is None else (*rest, tracked_db), ca_db
-    )
+    tracked = None if tracked_db is None else Improvement((*rest, tracked_db), (*rest, tracked_db + 3.0))
+    return Recovered("drone", snr_db, objects, Improvement((*rest, 10.0), (*rest, 12.0)), tracked, ca_db)
 
 
 def test_means_are_over_what_was_tracked_and_scenes_count_once() -> None:
@@ -36,8 +35,9 @@ def test_means_are_over_what_was_tracked_and_scenes_count_once() -> None:
     )
     assert figures["method"] == METHODS[-1]
     zero, faint = figures["by_snr_db"]["0"], figures["by_snr_db"]["-10"]
-    assert zero == {"ideal": 10.0, "tracked": 4.0, "ca_sdri_db": 3.5, "tracked_objects": 2, "of": 3}
-    assert faint == {"ideal": 10.0, "tracked": None, "ca_sdri_db": 0.0, "tracked_objects": 0, "of": 1}
+    ideal = {"ideal": 10.0, "ideal_image": 12.0}
+    assert zero == ideal | {"tracked": 4.0, "tracked_image": 7.0, "ca_sdri_db": 3.5, "tracked_objects": 2, "of": 3}
+    assert faint == ideal | {"tracked": None, "tracked_image": None, "ca_sdri_db": 0.0, "tracked_objects": 0, "of": 1}
     assert figures["by_objects"]["1"]["ca_sdri_db"] == 3.0
     assert figures["by_objects"]["2"]["of"] == 2
 

@@ -160,14 +160,35 @@ def test_tracks_are_judged_where_they_are_the_object(tmp_path: Path, *, direct: 
     model = write_side_model(tmp_path / "side.onnx", direct=direct)
     left, right = recover_scene(model, scene_of_two(10.0))
     assert (left.label, right.label, left.objects) == ("drone", "glass_break", 2)
-    assert left.tracked_db is not None
-    assert left.tracked_db[0] > 3.0
-    lost = Recovered("drone", 0.0, 1, left.ideal_db, None)
-    heard = Recovered("drone", 0.0, 1, left.ideal_db, left.tracked_db)
-    rows = {row[:2]: row[2] for row in summary_rows([lost, heard])}
-    assert rows["tracked", "objects"] == "1 of 2"
-    assert rows["tracked", "mask × W"] == f"{left.tracked_db[0]:+.1f}"
-    assert rows["ideal", "objects"] == "2 of 2"
+    assert left.tracked is not None
+    assert left.tracked.direct_db[0] > 3.0
+    lost = Recovered("drone", 0.0, 1, left.ideal, None)
+    heard = Recovered("drone", 0.0, 1, left.ideal, left.tracked)
+    rows = {row[:2]: row[2:] for row in summary_rows([lost, heard])}
+    assert rows["tracked", "objects"] == ("1 of 2", "0 of 0", "0 of 0") * 2
+    of_direct, of_image = f"{left.tracked.direct_db[0]:+.1f}", f"{left.tracked.image_db[0]:+.1f}"
+    assert rows["tracked", "mask × W"] == (of_direct, "–", "–", of_image, "–", "–")
+    assert rows["ideal", "objects"][0] == "2 of 2"
+
+
+def test_direct_sound_and_image_are_told_apart_where_there_are_walls(tmp_path: Path) -> None:
+    """Worked out again from the stems in a hall; in a free field the two are one."""
+    model = write_side_model(tmp_path / "side.onnx")
+    for one in recover_scene(model, scene_of_two(10.0)):
+        assert one.ideal.image_db == pytest.approx(one.ideal.direct_db, abs=0.05)
+    recipe = scene_in_a_hall("tetrahedron_4cm2").model_copy(update={"notes": {"snr_db": 10.0}})
+    scene = render(recipe, stems=True)
+    assert scene.stems is not None
+    for index, recovered in enumerate(recover_scene(model, recipe)):
+        signals = recovered_signals(scene.samples, recipe.geometry(), ideal_object(scene, index, recipe.geometry()))
+        direct, image = scene.stems.direct[index, 0], scene.stems.direct[index, 0] + scene.stems.reverberant[index, 0]
+        for reference, told in ((direct, recovered.ideal.direct_db), (image, recovered.ideal.image_db)):
+            span = slice(8000, 48_000)
+            expected = si_sdr_db(signals["MVDR"][span], reference[span]) - si_sdr_db(
+                signals["W"][span], reference[span]
+            )
+            assert told[METHODS.index("MVDR")] == pytest.approx(float(expected), abs=0.5)
+        assert abs(recovered.ideal.image_db[-1] - recovered.ideal.direct_db[-1]) > 1.0
 
 
 def test_the_suite_is_as_faint_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,7 +229,8 @@ def separation(
     from appliance.model.meta import find_model
 
     recovered = recover(find_model(model), list(separation_suite(per_snr=per_snr)), workers=workers)
-    table = Table("masks", "method", *(f"{snr_db:g} dB" for snr_db in SNRS_DB), title=f"SI-SDRi in dB, {model}")
+    columns = (f"{what}, {snr_db:g} dB" for what in ("direct", "image") for snr_db in SNRS_DB)
+    table = Table("masks", "method", *columns, title=f"SI-SDRi in dB of direct sound and of image, {model}")
     for row in summary_rows(recovered):
         table.add_row(*row)
     Console().print(table)

@@ -147,15 +147,20 @@ def _separation(systems: Mapping[str, Any]) -> Iterator[str]:
     ]
     note = (
         f"<p>SI-SDR improvement of the stems ({escape(first['method'])}) over W in dB, of the objects that were tracked "
-        "(with ideal masks and direction: what the method can reach), and CA-SDRi of whole scenes, in which a sound that "
+        "(with ideal masks and direction: what the method can reach), against their direct sound alone and against their image, "
+        "reflections too; and CA-SDRi of whole scenes, in which a sound that "
         "is lost, invented or misnamed counts 0 dB.</p>"
     )
     yield "<h2>Sounds recovered</h2>" + note + _table(["", *judged], rows)
 
 
 def _recovered(entry: Mapping[str, Any]) -> str:
-    tracked, class_aware = ("–" if entry[key] is None else f"{entry[key]:+.1f}" for key in ("tracked", "ca_sdri_db"))
-    return f"{tracked} ({entry['ideal']:+.1f}), {entry['tracked_objects']} of {entry['of']}; CA {class_aware}"
+    keys = ("tracked", "ideal", "tracked_image", "ideal_image", "ca_sdri_db")
+    tracked, ideal, image, ideal_image, class_aware = (
+        "–" if entry[key] is None else f"{entry[key]:+.1f}" for key in keys
+    )
+    heard = f"{entry['tracked_objects']} of {entry['of']}"
+    return f"direct {tracked} ({ideal}), image {image} ({ideal_image}), {heard}; CA {class_aware}"
 
 
 def _class_table(systems: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 Scenes of one or two targets in diffuse ambience, at −10 to 0 dB, from recordings of fold 5. An object is taken out twice:
 with the masks and direction of its track, as `appliance replay --stems` would, and with ideal masks (its true share of the
-energy in each band) and its true direction, which is what the method itself can reach. What is to be recovered is the
-object's sound, and of a model that tells direct from reverberant sound its direct sound.
+energy in each band) and its true direction, which is what the method itself can reach. What comes out is held against the
+object's direct sound, as if it were to be dried too, and against its image: all of its sound, by way of ground and walls
+as well, which is what DeepASA's waveforms hold.
 """
 
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,16 @@ _POSE = Pose()
 
 
 @dataclass(frozen=True, slots=True)
+class Improvement:
+    """SI-SDRi over W of each of `METHODS`, in dB."""
+
+    direct_db: tuple[float, ...]
+    """Of the object's direct sound: what is left of its reflections counts as noise."""
+    image_db: tuple[float, ...]
+    """Of all its sound, reflections too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Recovered:
     """One object of one scene."""
 
@@ -57,10 +68,10 @@ class Recovered:
     """Of the object, over all noise."""
     objects: int
     """Targets in its scene."""
-    ideal_db: tuple[float, ...]
-    """SI-SDRi of each of `METHODS` with ideal masks and the true direction."""
-    tracked_db: tuple[float, ...] | None
-    """The same with masks and direction of its track; None where no confirmed track was it."""
+    ideal: Improvement
+    """With ideal masks and the true direction."""
+    tracked: Improvement | None
+    """With masks and direction of its track; None where no confirmed track was it."""
     ca_sdri_db: float | None = None
     """Of its whole scene: class-aware SDRi of the mono stems of all confirmed tracks; None where it was not asked for."""
 
@@ -112,8 +123,8 @@ def recover_scene(model: Path, recipe: Recipe) -> list[Recovered]:
                 truth.label,
                 float(recipe.notes["snr_db"]),
                 len(scene.sources),
-                _improvements(scene, index, geometry, ideal_object(scene, index, geometry, apart=apart)),
-                None if own is None else _improvements(scene, index, geometry, own),
+                _improvement(scene, index, geometry, ideal_object(scene, index, geometry, apart=apart)),
+                None if own is None else _improvement(scene, index, geometry, own),
                 class_aware_db,
             )
         )
@@ -147,23 +158,22 @@ def recovered_signals(samples: Float32Array, geometry: ArrayGeometry, heard: Hea
 
 
 def summary_rows(recovered: Sequence[Recovered]) -> list[tuple[str, ...]]:
-    """Rows of the report: masks, method, and the mean SI-SDRi at each of `SNRS_DB`, with how many objects it is of."""
+    """Rows of the report: masks, method, and the mean SI-SDRi at each of `SNRS_DB`, of the direct sound and of the image."""
     rows = []
     for source in ("ideal", "tracked"):
-        at = {
-            snr_db: [
-                row
-                for one in recovered
-                if one.snr_db == snr_db and (row := one.ideal_db if source == "ideal" else one.tracked_db) is not None
-            ]
-            for snr_db in SNRS_DB
-        }
+        at = [[one for one in recovered if one.snr_db == snr_db] for snr_db in SNRS_DB]
+        heard = [[row for one in own if (row := one.ideal if source == "ideal" else one.tracked)] for own in at]
         for index, method in enumerate(METHODS):
-            means = (f"{np.mean([row[index] for row in own]):+.1f}" if own else "–" for own in at.values())
-            rows.append((source, method, *means))
-        counts = (f"{len(own)} of {sum(one.snr_db == snr_db for one in recovered)}" for snr_db, own in at.items())
-        rows.append((source, "objects", *counts))
+            direct = (_mean([row.direct_db[index] for row in own]) for own in heard)
+            image = (_mean([row.image_db[index] for row in own]) for own in heard)
+            rows.append((source, method, *direct, *image))
+        counts = [f"{len(found)} of {len(own)}" for found, own in zip(heard, at, strict=True)]
+        rows.append((source, "objects", *counts, *counts))
     return rows
+
+
+def _mean(figures_db: Sequence[float]) -> str:
+    return f"{np.mean(figures_db):+.1f}" if figures_db else "–"
 
 
 class _Gather:
@@ -206,19 +216,24 @@ def _is(heard: HeardObject, truth: SourceTruth, *, planar: bool) -> bool:
     return near >= max(10, len(frames) // 2)
 
 
-def _improvements(scene: RenderedScene, index: int, geometry: ArrayGeometry, heard: HeardObject) -> tuple[float, ...]:
-    """SI-SDRi over W of each method, within 100–7500 Hz and the time from the source's first to its last sound."""
+def _improvement(scene: RenderedScene, index: int, geometry: ArrayGeometry, heard: HeardObject) -> Improvement:
+    """Of each method, within 100–7500 Hz and the time from the source's first to its last sound."""
     assert scene.stems is not None
     active = np.flatnonzero(scene.sources[index].active)
     span = slice(int(active[0]) * LABEL_SAMPLES, int(active[-1] + 1) * LABEL_SAMPLES)
-    reference = _in_band(_wanted(scene.stems, index, direct_only=heard.reverb_apart))[span]
-    signals = recovered_signals(scene.samples, geometry, heard)
-    mixture = _in_band(signals["W"])[span]
-    return tuple(float(si_sdri_db(_in_band(signals[name])[span], reference, mixture)) for name in METHODS)
+    signals = {
+        name: _in_band(signal)[span] for name, signal in recovered_signals(scene.samples, geometry, heard).items()
+    }
+    direct, image = (
+        tuple(float(si_sdri_db(signals[name], reference, signals["W"])) for name in METHODS)
+        for direct_only in (True, False)
+        for reference in [_in_band(_wanted(scene.stems, index, direct_only=direct_only))[span]]
+    )
+    return Improvement(direct, image)
 
 
 def _wanted(stems: Stems, index: int, *, direct_only: bool) -> Float32Array:
-    """W (samples,) of what a model should find of an object: its direct sound where it tells that apart, else all of it."""
+    """W (samples,) of an object's direct sound, or of its image."""
     direct: Float32Array = stems.direct[index, 0]
     return direct if direct_only else direct + stems.reverberant[index, 0]
 

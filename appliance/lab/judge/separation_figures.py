@@ -47,15 +47,20 @@ def _grouped(recovered: Sequence[Recovered], name: Callable[[Recovered], str]) -
 
 
 def _figures(recovered: Sequence[Recovered]) -> dict[str, Any]:
-    """Mean SI-SDRi with ideal masks and of what was tracked; mean CA-SDRi, in which a lost or an invented sound is 0 dB."""
-    tracked = [one.tracked_db[_STEM] for one in recovered if one.tracked_db is not None]
+    """Mean SI-SDRi with ideal masks and of what was tracked, of the direct sound and of the image; mean CA-SDRi, in which a
+    lost or an invented sound is 0 dB.
+    """
+    ideal = [one.ideal for one in recovered]
+    tracked = [one.tracked for one in recovered if one.tracked is not None]
     # Every object of a scene carries its scene's figure.
     scenes = [(one.ca_sdri_db, 1.0 / one.objects) for one in recovered if one.ca_sdri_db is not None]
     ca_db, weights = np.array(scenes).reshape(-1, 2).T
     return plain(
         {
-            "ideal": np.mean([one.ideal_db[_STEM] for one in recovered]),
-            "tracked": np.mean(tracked) if tracked else None,
+            "ideal": np.mean([one.direct_db[_STEM] for one in ideal]),
+            "ideal_image": np.mean([one.image_db[_STEM] for one in ideal]),
+            "tracked": np.mean([one.direct_db[_STEM] for one in tracked]) if tracked else None,
+            "tracked_image": np.mean([one.image_db[_STEM] for one in tracked]) if tracked else None,
             "ca_sdri_db": np.average(ca_db, weights=weights) if len(ca_db) else None,
             "tracked_objects": len(tracked),
             "of": len(recovered),

@@ -48,8 +48,9 @@ def summary_rows(report: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
         ("latency, median", ("latency_s", "median"), ".1f s"),
         ("… of drones", ("latency_by_class_s", "drone", "median"), ".1f s"),
         *(
-            (f"SI-SDRi of tracked objects at {snr} dB", ("si_sdri_db", "by_snr_db", snr, "tracked"), ".1f dB")
-            for snr in ("0", "-10")
+            (f"SI-SDRi of tracked objects at {snr} dB, {what}", ("si_sdri_db", "by_snr_db", snr, key), ".1f dB")
+            for what, key in (("direct sound", "tracked"), ("image", "tracked_image"))
+            for snr in ("0", "-5", "-10")
         ),
         ("identity switches", ("tracks", "id_switches"), ".0f"),
         ("fragments of tracks", ("tracks", "fragments"), ".0f"),
