@@ -7,6 +7,7 @@ from scipy.signal import welch
 
 from appliance.lab.pack import SHORT_CLASSES
 from appliance.lab.scenes.sources import SYNTHESISED
+from appliance.lab.synth.vehicles import gone_by
 
 _RATE_HZ = 16_000
 _SECONDS = 3.0
@@ -54,6 +55,8 @@ def test_each_is_of_its_seed_alone_and_fills_its_range(label: str) -> None:
         ("drone", 50.0, 7500.0),
         ("helicopter", 20.0, 1500.0),
         ("airplane", 40.0, 1500.0),
+        ("train", 30.0, 4000.0),
+        ("animal_other", 50.0, 5000.0),
         ("power_tool", 50.0, 5000.0),
         ("siren", 120.0, 4500.0),
         ("vehicle_horn", 150.0, 3500.0),
@@ -154,3 +157,35 @@ def test_music_is_of_notes_in_equal_temperament() -> None:
 
     music, *others = (np.mean([has_notes(label, seed) for seed in range(30)]) for label in ("music", "siren", "drone"))
     assert music > 0.6 > 0.2 > max(others)
+
+
+def loudness_db(sound: npt.NDArray[np.floating], seconds: float) -> npt.NDArray[np.float64]:
+    """Of consecutive parts of it."""
+    parts = sound[: len(sound) // int(seconds * _RATE_HZ) * int(seconds * _RATE_HZ)].reshape(
+        -1, int(seconds * _RATE_HZ)
+    )
+    return np.asarray(10.0 * np.log10(np.square(parts).mean(axis=1) + 1e-12))
+
+
+def test_most_vehicles_come_and_go_and_some_stand() -> None:
+    swing_db = np.array([np.ptp(loudness_db(made("vehicle_engine", seed), 0.5)) for seed in range(40)])
+    assert 0.25 < np.mean(swing_db > 6.0) < 0.9
+    assert np.mean(swing_db < 3.0) > 0.1
+
+
+def test_what_goes_by_is_loudest_when_it_is_nearest_and_its_pitch_falls_by_doppler() -> None:
+    seconds, speed_m_s = 8.0, 20.0
+    tone = np.sin(2.0 * np.pi * 500.0 * np.arange(int(seconds * _RATE_HZ)) / _RATE_HZ)
+    for seed in range(40):
+        heard = gone_by(np.random.default_rng(seed), tone, speed_m_s)
+        loudest_s = float(np.argmax(loudness_db(heard, 0.5))) * 0.5
+        if not 2.5 < loudest_s < 5.0:
+            continue
+        first, last = (
+            np.abs(np.fft.rfft(part * np.hanning(_RATE_HZ))) for part in (heard[:_RATE_HZ], heard[-_RATE_HZ:])
+        )
+        assert 505.0 < np.argmax(first) < 500.0 * (1.0 + speed_m_s / 340.0) + 3.0
+        assert 500.0 * (1.0 - speed_m_s / 340.0) - 3.0 < np.argmax(last) < 495.0
+        break
+    else:
+        pytest.fail("none went by in the middle")

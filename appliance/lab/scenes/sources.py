@@ -22,15 +22,16 @@ from appliance.lab.pack import SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.scenes.dice import Dice
 from appliance.lab.scenes.torch_features import TorchFeatures
 from appliance.lab.synth.aircraft import synth_airplane, synth_helicopter
+from appliance.lab.synth.beasts import synth_beast
 from appliance.lab.synth.blasts import synth_explosion, synth_gunshot
 from appliance.lab.synth.drones import synth_drone
-from appliance.lab.synth.engines import synth_engine
 from appliance.lab.synth.glass import synth_glass
 from appliance.lab.synth.hums import synth_hum
 from appliance.lab.synth.music import synth_music
 from appliance.lab.synth.signals import synth_horn, synth_siren
 from appliance.lab.synth.steps import synth_footsteps
 from appliance.lab.synth.tools import synth_tool
+from appliance.lab.synth.vehicles import synth_train, synth_vehicle
 from appliance.lab.workers import each
 from appliance.lab.world.atmosphere import Air, absorption_db_per_m
 
@@ -39,7 +40,8 @@ _IN_BAND = slice(6, 480)
 _CODEC_FROM = 128
 SYNTHESISED = {
     "drone": synth_drone,
-    "vehicle_engine": synth_engine,
+    "vehicle_engine": synth_vehicle,
+    "train": synth_train,
     "machine_hum": synth_hum,
     "helicopter": synth_helicopter,
     "airplane": synth_airplane,
@@ -51,10 +53,11 @@ SYNTHESISED = {
     "gunshot": synth_gunshot,
     "glass_break": synth_glass,
     "footsteps": synth_footsteps,
+    "animal_other": synth_beast,
 }
 """What makes recordings of a class where there are few."""
 SYNTHETIC_S = 5.0
-_SCARCE = {"music": 3.0, "machine_hum": 2.0}
+_SCARCE = {"music": 3.0, "machine_hum": 2.0, "vehicle_engine": 2.0}
 """So many times as often as of other sounds it is a synthetic one that is heard: the pack has music of one street, and hums of three
 machines, and of both the tagger made drones."""
 _KNOTS_S = 0.5

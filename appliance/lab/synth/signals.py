@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter, sawtooth
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth.parts import Samples, harmonics, log_uniform, peak_1, wander
+from appliance.lab.synth.parts import Samples, harmonics, in_a_room, log_uniform, peak_1, wander
 
 
 def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -34,9 +34,9 @@ def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.floa
         rising = 0.5 + 0.5 * (np.sin(phase) if rng.random() < 0.4 else sawtooth(phase, rng.uniform(0.1, 0.9)))
         hz = low_hz * (high_hz / low_hz) ** rising
     sound = _tone(rng, hz) * lfilter([0.01], [1.0, -0.99], loudness)
-    if rng.random() < 0.2:  # two horns that are not quite alike
-        sound = sound + rng.uniform(0.2, 1.0) * _tone(rng, hz * rng.uniform(1.005, 1.3))
-    return peak_1(sound)
+    for _ in range(int(rng.choice((0, 0, 0, 1, 2)))):  # horns that are not alike
+        sound = sound + rng.uniform(0.2, 1.0) * _tone(rng, hz * rng.choice((rng.uniform(1.005, 1.3), 1.25, 1.5, 2.0)))
+    return peak_1(_among_houses(rng, sound))
 
 
 def synth_horn(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -51,7 +51,12 @@ def synth_horn(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float
         long_s = log_uniform(rng, 0.12, 3.0)
         blown[(time_s >= at_s) & (time_s < at_s + long_s)] = 1.0
         at_s += long_s + rng.uniform(0.1, 1.0)
-    return peak_1(sound * lfilter([0.004], [1.0, -0.996], blown))
+    return peak_1(_among_houses(rng, sound * lfilter([0.004], [1.0, -0.996], blown)))
+
+
+def _among_houses(rng: np.random.Generator, sound: Samples) -> Samples:
+    """At times so far away that what houses return of one tone sounds into the next."""
+    return in_a_room(rng, sound, 0.05, 0.8) if rng.random() < 0.5 else sound
 
 
 def _tone(rng: np.random.Generator, hz: Samples) -> Samples:
