@@ -205,15 +205,17 @@ def _source(draw: SceneDraw, label: str, azimuth_deg: float, snr_db: float) -> S
 
 
 def _is(heard: HeardObject, truth: SourceTruth, *, planar: bool) -> bool:
-    """Half of what was heard of the track lies in the source's direction while the source sounds, and it is a second or more."""
-    near = 0
-    frames = [heard.first_frame + index for index, moment in enumerate(heard.moments) if moment.mask is not None]
-    for frame in frames:
-        moment = heard.moments[frame - heard.first_frame]
+    """Half of the object lies in the source's direction while the source sounds, and it is a second or more.
+
+    Whether network or power found it: both have a stem.
+    """
+    near = together = 0
+    for frame, moment in enumerate(heard.moments, heard.first_frame):
         if frame < len(truth.active) and truth.active[frame]:
+            together += 1
             true_deg = float(truth.azimuth_deg[frame]), 0.0 if planar else float(truth.elevation_deg[frame])
             near += arc_distance_deg(moment.azimuth_deg, moment.elevation_deg, *true_deg) < _SAME_DEG
-    return near >= max(10, len(frames) // 2)
+    return near >= max(10, together / 2)
 
 
 def _improvement(scene: RenderedScene, index: int, geometry: ArrayGeometry, heard: HeardObject) -> Improvement:
