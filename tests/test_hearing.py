@@ -14,6 +14,7 @@ from plane_waves import at_array
 from test_daemon import moment, until
 
 from appliance.angles import wrap_azimuth_deg
+from appliance.audio.resample import Resampler
 from appliance.audio.target import TargetSource, drone
 from appliance.audio.target import at_array as played_in
 from appliance.audio.wiring import Fault, WiringCheck
@@ -215,6 +216,17 @@ def test_where_none_gives_anything_but_one_value_the_unit_is_deaf(yard: Float32A
     assert len(watch.faults) == 4
     listen(watch, yard, seconds=1)
     assert not watch.deaf
+
+
+@pytest.mark.parametrize("rate_hz", [44_100, 48_000])
+def test_at_other_rates_one_value_is_no_sound_either(rate_hz: int) -> None:
+    """A converter without power gives some value on each channel; at 44.1 kHz that swings by rounding."""
+    values = np.array([[-1.0], [3.0], [2.0], [-0.3 * 2**15]], np.float32) / 2**15
+    device = np.broadcast_to(values, (4, 13 * rate_hz))
+    watch = MicrophoneWatch(load_array(SQUARE))
+    listen(watch, Resampler(4, rate_hz).push(device)[:, : 12 * RATE_HZ])
+    assert watch.deaf
+    assert watch.faults == [f"microphone {mic} is stuck at one value" for mic in (1, 2, 3, 4)]
 
 
 def test_a_quiet_night_is_no_fault(yard: Float32Array) -> None:

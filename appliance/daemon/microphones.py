@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.audio.wiring import Fault, WiringCheck
-from appliance.dsp.working import AUDIBLE_DBFS, is_weak, swing_dbfs
+from appliance.dsp.working import AUDIBLE_DBFS, ONE_VALUE, is_weak, swing_dbfs
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Float32Array
 
@@ -123,14 +123,14 @@ class MicrophoneWatch:
     def _weigh(self, samples: Float32Array) -> set[str]:
         """What is wrong with one second."""
         weak, mean = is_weak(swing_dbfs(samples)), samples.mean(axis=1)
-        spread = np.ptp(samples, axis=1)
+        stuck = np.ptp(samples, axis=1) <= ONE_VALUE
         clipped = (np.abs(samples) >= _CLIPPED_FROM).mean(axis=1)
         with self._lock:
-            self._stuck = int((spread == 0.0).sum())
+            self._stuck = int(stuck.sum())
         seen: set[str] = set()
         for mic in range(self._mics):
             name = f"microphone {mic + 1}"
-            if spread[mic] == 0.0:
+            if stuck[mic]:
                 # Digital silence has a sentence of its own, in the heartbeat.
                 seen |= set() if abs(mean[mic]) < _SILENT else {f"{name} is stuck at one value"}
             elif clipped[mic] >= _CLIPPED_SHARE:
@@ -139,7 +139,7 @@ class MicrophoneWatch:
                 seen.add(f"{name} has a DC offset")
             elif weak[mic]:
                 seen.add(f"{name} is far weaker than the others: blocked, wet or dead")
-        for one, other in itertools.combinations(np.flatnonzero(spread > 0.0), 2):
+        for one, other in itertools.combinations(np.flatnonzero(~stuck), 2):
             if np.array_equal(samples[one], samples[other]):
                 seen.add(f"microphones {one + 1} and {other + 1} give the same samples; check [capture] channels")
         return seen
