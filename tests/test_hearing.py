@@ -67,6 +67,13 @@ def test_a_unit_that_would_let_a_drone_pass_says_so_and_what_cures_it_is_noticed
     assert check.faults == []
 
 
+def test_a_site_that_waits_longer_before_it_believes_in_a_drone_detects_all_the_same() -> None:
+    """The drone played in is over before six seconds are confirmed."""
+    check = hearing(policy={"drone": {"confirm_frames": 60, "window_frames": 100}})
+    assert check.check().heard
+    assert check.faults == []
+
+
 def test_the_wrong_direction_is_not_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """A front end that turns the world by 90 degrees detects, and helps nobody."""
 

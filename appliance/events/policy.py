@@ -29,6 +29,7 @@ class _Case:
 
     track: Track
     heard: Track
+    """The latest that brought a detection, and supports the event where one is open."""
     evidence: Evidence
     event: OpenEvent | None = None
     had_event: bool = False
@@ -107,7 +108,8 @@ class EventPolicy:
         for track in tracks:
             case = self._cases.setdefault(track.track_id, _Case(track, track, Evidence(self._policies)))
             case.track = track
-            case.heard = track if track.updated else case.heard
+            if track.updated and not (case.event is not None and case.event.released(track)):
+                case.heard = track
             case.evidence.push(track, now_utc_ns)
             heir = self._cases.get(track.absorbed_by) if track.absorbed_by is not None else None
             if case.event is not None and heir is not None and _outranks(case.event, heir.event):
@@ -222,7 +224,7 @@ class EventPolicy:
         return ""
 
     def _end(self, case: _Case, event: OpenEvent, now_utc_ns: int) -> Event:
-        """The end says where the sound was last heard, not where its track coasted to."""
+        """The end says where the sound was last heard, not where its track coasted to, or was led by what sounded after it."""
         case.event = None
         cooldown_s = self._policies[event.class_index].cooldown_s
         self._cooldowns.append(_Cooldown(event.class_index, case.heard.doa, self._now_s + cooldown_s))
