@@ -23,6 +23,7 @@ from appliance.daemon.hearing import HearingCheck
 from appliance.daemon.microphones import MicrophoneWatch
 from appliance.daemon.selftest import checks
 from appliance.daemon.tap import TappedSource
+from appliance.dsp.features import FeatureExtractor
 from appliance.firmware import FIRMWARE_DIR
 from appliance.geometry import load_array, shipped_arrays
 from appliance.lab.hear import MemorySource
@@ -315,6 +316,52 @@ def test_a_microphone_of_wrong_polarity_is_turned_round_until_it_is_put_right(fe
     listen(watch, fence[:, : 40 * RATE_HZ])
     assert watch.faults == []
     np.testing.assert_array_equal(passed_on(fence[:, second]), fence[:, second])
+
+
+def late(samples: Float32Array) -> Float32Array:
+    """The second channel a period late, as that of a device of its own may be."""
+    samples[1] = np.roll(samples[1], 1600)
+    return samples
+
+
+@pytest.mark.parametrize("array", shipped_arrays())
+def test_a_channel_that_hears_something_else_is_named_and_left_out_until_it_is_put_right(array: str) -> None:
+    geometry = load_array(array)
+    heard = sum(
+        at_array(np.random.default_rng(seed).normal(0.0, 0.05, 14 * RATE_HZ), geometry, azimuth_deg, 15.0)
+        for seed, azimuth_deg in enumerate((10.0, 130.0))
+    )
+    samples, watch = np.asarray(heard, np.float32), MicrophoneWatch(geometry)
+    listen(watch, samples)
+    assert watch.faults == []
+    listen(watch, samples, late)
+    assert watch.faults == [
+        "microphone 2 hears something else than the others and is left out; check [capture] channels, its cable and its windscreen"
+    ]
+    extractor = FeatureExtractor(geometry)
+    frames = [frame for block in MemorySource(samples).blocks() for frame in extractor.push(watch.mended(block))]
+    assert frames[-1].mics == tuple(mic for mic in range(geometry.mics) if mic != 1)
+    listen(watch, samples[:, : 8 * RATE_HZ])
+    assert watch.faults == []
+    block = next(MemorySource(samples).blocks())
+    assert watch.mended(block) is block
+
+
+def test_a_microphone_far_from_the_others_is_not_accused() -> None:
+    """Ambience that it hears has nothing to do with what they hear."""
+    square = load_array(SQUARE)
+    positions_m = square.positions_m.copy()
+    positions_m[3] *= 8.0
+    geometry = dataclasses.replace(square, positions_m=positions_m - positions_m.mean(axis=0))
+    random = np.random.default_rng(2)
+    diffuse = sum(
+        at_array(random.normal(0.0, 0.01, 12 * RATE_HZ), geometry, azimuth_deg, elevation_deg)
+        for azimuth_deg in range(-180, 180, 30)
+        for elevation_deg in (-50.0, -15.0, 15.0, 50.0)
+    )
+    watch = MicrophoneWatch(geometry)
+    listen(watch, np.asarray(diffuse, np.float32))
+    assert watch.faults == []
 
 
 def test_an_exchange_is_told_and_left_alone(fence: Float32Array) -> None:
