@@ -102,6 +102,8 @@ class EventPolicy:
         elapsed_s, now_utc_ns = self._advance(scene.end_s), scene.utc_ns
         if self._named is not None:
             tracks = self._with_strangeness(self._named, tracks, elapsed_s)
+        if scene.clock_set_by_ns:
+            self._date_anew(scene.clock_set_by_ns)
         if scene.after_gap:
             self._gap_until_s = scene.end_s + _AFTER_GAP_S
         changes: list[Event] = []
@@ -148,6 +150,14 @@ class EventPolicy:
         elapsed_s, self._now_s = end_s - self._now_s, end_s
         self._cooldowns = [cooldown for cooldown in self._cooldowns if cooldown.until_s > end_s]
         return elapsed_s
+
+    def _date_anew(self, by_ns: int) -> None:
+        """UTC was set: an event that is open began by the clock of today, as its next message says."""
+        for case in self._cases.values():
+            case.evidence.clock_set(by_ns)
+            if case.event is not None:
+                latest = case.event.latest
+                case.event.latest = replace(latest, onset_utc_ns=latest.onset_utc_ns + by_ns)
 
     def _follow(self, case: _Case, event: OpenEvent, elapsed_s: float, now_utc_ns: int) -> list[Event]:
         verdict = event.follow(case.track, self._announcer.bearing_true_deg(case.track), elapsed_s)
