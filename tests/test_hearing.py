@@ -229,8 +229,8 @@ def test_where_none_gives_anything_but_one_value_the_unit_is_deaf(yard: Float32A
 @pytest.mark.parametrize("rate_hz", [44_100, 48_000])
 def test_at_other_rates_one_value_is_no_sound_either(rate_hz: int) -> None:
     """A converter without power gives some value on each channel; at 44.1 kHz that swings by rounding."""
-    values = np.array([[-1.0], [3.0], [2.0], [-0.3 * 2**15]], np.float32) / 2**15
-    device = np.broadcast_to(values, (4, 13 * rate_hz))
+    values = np.array([[-1.0], [3.0], [2.0], [-9830.0]], np.float32) / np.float32(2**15)
+    device = np.repeat(values, 13 * rate_hz, axis=1)
     watch = MicrophoneWatch(load_array(SQUARE))
     listen(watch, Resampler(4, rate_hz).push(device)[:, : 12 * RATE_HZ])
     assert watch.deaf
