@@ -65,7 +65,8 @@ SitePath = Annotated[Path, AfterValidator(_beside_the_site_file)]
 class Table(BaseModel):
     """A table of the site file: frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # TOML knows inf and nan. JSON, in which the unit tells what it runs, knows neither.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class UnitSettings(Table):
@@ -131,6 +132,10 @@ class HearingSettings(Table):
     """A synthetic drone is played into a second front end and model this often; 0: only where a self-test asks."""
 
 
+_MOST_FRAMES = 6000
+"""Label frames that anything is confirmed over: ten minutes."""
+
+
 class TrackingSettings(Table):
     """[tracking]: from detections to identities."""
 
@@ -138,15 +143,15 @@ class TrackingSettings(Table):
     """A slot is a detection from this activity x class probability on; empty: the model's own, as its meta file says."""
     gate_deg: float = Field(default=25.0, gt=0.0, le=180.0)
     """A detection farther than this from a track's prediction never joins it."""
-    confirm_hits: int = Field(default=2, ge=1)
+    confirm_hits: int = Field(default=2, ge=1, le=_MOST_FRAMES)
     """K: detections needed to confirm a track …"""
-    confirm_window_frames: int = Field(default=5, ge=1)
+    confirm_window_frames: int = Field(default=5, ge=1, le=_MOST_FRAMES)
     """… N: within this many label frames (100 ms each)."""
     coast_s: float = Field(default=3.0, gt=0.0)
     """A confirmed track unheard for longer than this is deleted."""
     arrival_strength: float = Field(default=3.0, gt=0.0)
     """Sound that the network does not report is followed too, where it stands out of the ambience by so much."""
-    process_noise_deg_s: float = Field(default=8.0, gt=0.0)
+    process_noise_deg_s: float = Field(default=8.0, gt=0.0, le=180.0)
     """How fast directions of sources are expected to move, degrees per second (1 sigma)."""
 
     @model_validator(mode="after")
@@ -170,9 +175,9 @@ class ClassPolicy(Table):
     """The event ends once the probability stays below this (hysteresis) …"""
     release_s: float = Field(default=3.0, ge=0.0)
     """… for this long, or the track is deleted."""
-    confirm_frames: int = Field(default=5, ge=1)
+    confirm_frames: int = Field(default=5, ge=1, le=_MOST_FRAMES)
     """K: frames above threshold needed …"""
-    window_frames: int = Field(default=10, ge=1)
+    window_frames: int = Field(default=10, ge=1, le=_MOST_FRAMES)
     """… N: within this many label frames (100 ms each)."""
     cooldown_s: float = Field(default=10.0, ge=0.0)
     """After an event ends, no new one of the same class within 20 degrees of it for this long."""

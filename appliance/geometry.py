@@ -25,10 +25,12 @@ SPEED_OF_SOUND_M_S = 343.0
 # Microphones nearer to one plane (or line) than this cannot tell what lies across it.
 _FLAT_M = 2e-3
 _LEAST_MICS = 3
+# Beyond, no wave that is heard is long enough to tell a direction; it is a file in other units.
+_MOST_M = 2.0
 
 
 class _Mic(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     alsa_channel: int = Field(ge=0)
     position_m: tuple[float, float, float]
@@ -113,7 +115,7 @@ def _extents_m(positions_m: npt.NDArray[np.float64]) -> tuple[float, float, floa
 def load_array(name_or_path: str | Path) -> ArrayGeometry:
     """Read an array file, by the name of a shipped one or by path.
 
-    Raises `ConfigError` that names file, key and remedy where it is missing, malformed, linear or has a channel twice.
+    Raises `ConfigError` that names file, key and remedy where it is missing, malformed, linear, far too large or has a channel twice.
     """
     path = Path(name_or_path)
     if path.suffix != ".toml":
@@ -141,6 +143,10 @@ def load_array(name_or_path: str | Path) -> ArrayGeometry:
     positions = np.array([mic.position_m for mic in parsed.mic], dtype=np.float64)
     positions -= positions.mean(axis=0)
     array = ArrayGeometry(parsed.name, positions, channels, parsed.device, parsed.description)
+    if array.radius_m > _MOST_M:
+        raise ConfigError(
+            f"{path}: [[mic]] position_m: a microphone is {array.radius_m:g} m from the centre of the others; positions are metres, 32 mm is 0.032"
+        )
     if not array.tells_directions:
         raise ConfigError(
             f"{path}: [[mic]] position_m: the microphones lie on one line, which cannot tell left from right; use a planar or 3-D array"

@@ -16,6 +16,8 @@ from appliance.tracking import Tracker
 from appliance.types import Arrival, AudioBlock, Event, FeatureFrame, Float32Array, SceneFrame, Track
 
 _SILENCE_DBFS = -120.0
+_CLOCK_SET_NS = 500_000_000
+"""NTP corrects less than that by and by; what audio was lost is known better."""
 
 
 class Extractor(Protocol):
@@ -169,6 +171,7 @@ class _Loop:
         self._hops: list[FeatureFrame] = []
         self._after_gap = False
         self._utc_ns = 0
+        self._latest: SceneFrame | None = None
         self._stream_s = 0.0
         self._metered: list[Float32Array] = []
         self._levels_dbfs: tuple[float, ...] = ()
@@ -205,7 +208,7 @@ class _Loop:
 
     def _label_frame(self, hops: Sequence[FeatureFrame], began_s: float) -> None:
         stages = self._stages
-        scene = dataclasses.replace(stages.model.step(hops), after_gap=self._after_gap)
+        scene = self._dated(stages.model.step(hops))
         self._after_gap = False
         arrival = stages.arrivals.find(hops, after_gap=scene.after_gap) if stages.arrivals else None
         tracks = stages.tracker.update(scene, arrival)
@@ -234,6 +237,16 @@ class _Loop:
         self._metered.clear()
         for observer in self._observers:
             observer.frame(moment)
+
+    def _dated(self, scene: SceneFrame) -> SceneFrame:
+        """The frame with what lies between it and the one before: lost audio, or a clock that was set."""
+        before, self._latest = self._latest, scene
+        set_by_ns = 0
+        if before is not None:
+            set_by_ns = scene.utc_ns - before.utc_ns - round((scene.end_s - before.end_s) * 1e9)
+        if abs(set_by_ns) < _CLOCK_SET_NS:
+            set_by_ns = 0
+        return dataclasses.replace(scene, after_gap=self._after_gap, clock_set_by_ns=set_by_ns)
 
     def _forget(self) -> None:
         self._stages.extractor.reset()

@@ -114,6 +114,8 @@ class SceneFrame:
     """True for the first frame after lost audio: features and model were reset."""
     azimuth_valid: bool = True
     """False where the microphones that still work cannot tell it: three of a tetrahedron, in a plane that is tilted."""
+    clock_set_by_ns: int = 0
+    """How far UTC was set since the frame before, nanoseconds; what was dated by then is dated anew by as much."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,24 @@ def test_a_crystal_that_runs_slow_or_fast_is_followed() -> None:
         assert abs(clock.monotonic_ns(3600.0) - true_ns) < 100_000
 
 
+def test_callbacks_that_catch_up_are_not_behind_and_what_never_does_is() -> None:
+    clock, late_ns = SampleClock(), 0
+    for index in range(1, 200):
+        # As late as the driver's buffer lets them be, for seconds; then in time again.
+        late_ns = _SECOND * 2 // 5 if index % 60 > 20 else 0
+        clock.observe(index * 0.1, index * _SECOND // 10 + late_ns)
+        assert not clock.is_behind
+    behind = []
+    for index in range(200, 230):
+        clock.observe(index * 0.1, (index + 6) * _SECOND // 10)
+        behind.append(clock.is_behind)
+    clock.restart()
+    behind.append(clock.is_behind)
+    clock.observe(23.6, 24 * _SECOND)
+    behind.append(clock.is_behind)
+    assert behind == [False] * 14 + [True] * 16 + [False, False]
+
+
 def test_position_and_time_are_each_other_s_inverse() -> None:
     clock = SampleClock()
     assert clock.position_s(5 * _SECOND) is None

@@ -88,6 +88,21 @@ def test_an_overrun_in_the_driver_is_measured_with_the_clock() -> None:
     assert (timeline.ledger.overruns, timeline.ledger.lost_samples, timeline.ledger.gaps) == (1, 20000, 1)
 
 
+@pytest.mark.parametrize("rate_hz", [16000, 48000])
+def test_what_is_lost_and_nobody_tells_is_found_by_the_clock(rate_hz: int) -> None:
+    """A bad cable: one packet in twenty is left out by the driver, for ten minutes. Times stay true to the half second."""
+    timeline, frames = Timeline(_spec(rate_hz)), rate_hz // 10
+    blocks: list[AudioBlock] = []
+    for tenth in range(5700):
+        arrival_ns = round((tenth + 1) / 0.95 * _SECOND / 10)
+        blocks += timeline.push(Chunk(_ramp(0, frames), frames, arrival_ns, 0, 0), 0)
+    end_s = (blocks[-1].start_sample + blocks[-1].samples.shape[1]) / 16000
+    assert end_s == pytest.approx(600.0, abs=0.8)
+    assert blocks[-1].utc_ns * 1e-9 == pytest.approx(599.9, abs=0.8)
+    assert timeline.ledger.lost_samples / 16000 == pytest.approx(30.0, abs=0.8)
+    assert timeline.ledger.gaps == sum(block.gap for block in blocks) > 30
+
+
 @pytest.mark.parametrize("rate_hz", [44100, 48000])
 def test_an_outage_restarts_the_resampler_and_keeps_time(rate_hz: int) -> None:
     """One second, two seconds of outage, one second, at the device's rate: 16 kHz sample numbers stay true."""

@@ -105,6 +105,12 @@ def test_an_empty_site_file_is_all_defaults_and_its_array_is_shipped(tmp_path: P
         ("[mqtt]\nport = 70000", "[mqtt] port: input should be less than or equal to 65535 (got 70000)"),
         ("[mount]\nheading_true_deg = 360", "[mount] heading_true_deg: input should be less than 360"),
         ("[mount]\nheading_true_deg = nan", "[mount] heading_true_deg"),
+        # What would end the sensor at its first sound, over and over.
+        ("[tracking]\nprocess_noise_deg_s = inf", "[tracking] process_noise_deg_s: input should be a finite number"),
+        ("[tracking]\nprocess_noise_deg_s = 1e300", "[tracking] process_noise_deg_s: input should be less than or"),
+        ("[tracking]\nconfirm_window_frames = 18446744073709551616", "should be less than or equal to 6000"),
+        ("[policy.drone]\nwindow_frames = 18446744073709551616", "should be less than or equal to 6000"),
+        ("[policy.drone]\ncooldown_s = inf", "[policy.drone] cooldown_s: input should be a finite number (got inf)"),
         ("[unit]\nsite = 'a/b'", "[unit] site: may hold up to 64 letters, digits, _, . and -"),
         ("[unit]\nsite = 'a b'", "begins with a letter or digit (got 'a b')"),
         ("[unit]\nsite = 'Hügel'", "without accents"),

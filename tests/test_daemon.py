@@ -393,9 +393,9 @@ def test_events_wait_in_order_while_the_log_is_locked(tmp_path: Path, make_event
         assert list(log.read()) == events
 
 
-def moment(*levels_dbfs: float, step_s: float = 0.01, after_gap: bool = False) -> Moment:
-    scene = SceneFrame((), 0.0, 0, after_gap=after_gap)
-    return Moment(scene, (), (), 0.0, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
+def moment(*levels_dbfs: float, step_s: float = 0.01, after_gap: bool = False, stream_s: float = 0.0) -> Moment:
+    scene = SceneFrame((), stream_s, 0, after_gap=after_gap)
+    return Moment(scene, (), (), stream_s, levels_dbfs, step_s, tuple(range(len(levels_dbfs))))
 
 
 def beat(log: EventLog, *moments: Moment, faults: tuple[str, ...] = ()) -> dict[str, UnitState]:
@@ -425,6 +425,16 @@ def test_audio_that_is_lost_again_and_again_is_a_fault_and_a_gap_now_and_then_is
     assert beat(event_log, *often, *[moment(-50.0)] * 600)["sensor"].value["faults"] == []
     rarely = [moment(-50.0, after_gap=True), *[moment(-50.0)] * 50] * 20
     assert beat(event_log, *rarely)["sensor"].value["faults"] == []
+
+
+@pytest.mark.parametrize(("lost_s", "told"), [(0.8, True), (0.2, False)])
+def test_of_longer_gaps_fewer_are_a_fault(event_log: EventLog, lost_s: float, told: bool) -> None:
+    """A cable over which one packet in twenty is lost: a gap of more than half a second every twelve."""
+    minute = [
+        moment(-50.0, after_gap=frame > 0 and frame % 120 == 0, stream_s=0.1 * frame + lost_s * (frame // 120))
+        for frame in range(600)
+    ]
+    assert bool(beat(event_log, *minute)["sensor"].value["faults"]) is told
 
 
 def test_health_holds_latency_and_details_and_slowness_is_a_fault(event_log: EventLog) -> None:

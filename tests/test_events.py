@@ -132,6 +132,16 @@ def test_ends_with_its_track_where_it_was_last_heard() -> None:
     assert run.policy.open_events == []
 
 
+def test_the_end_does_not_follow_what_sounds_after_it() -> None:
+    """A track lives on with whatever is near; a drone that has gone is not there, nor does its cooldown hold there."""
+    run = Run(drone=ClassPolicy(release_s=2.0, cooldown_s=10.0))
+    run.hold(1.0, track(azimuth_deg=-40.0))
+    run.hold(2.5, track(azimuth_deg=-10.0, probability=0.1))
+    assert (run.events[-1].state, run.events[-1].azimuth_deg) == ("end", -40.0)
+    assert run.hold(1.0, track(azimuth_deg=-50.0, number=2)) == []
+    assert [event.state for event in run.hold(1.0, track(azimuth_deg=-10.0, number=3))] == ["new"]
+
+
 def test_updates_when_it_moves_but_not_more_often_than_update_s() -> None:
     run = Run(drone=ClassPolicy(update_s=2.0))
     run.hold(1.0, track(azimuth_deg=0.0))

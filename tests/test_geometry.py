@@ -120,6 +120,8 @@ def test_microphone_order_and_position_stay_together(tmp_path: Path) -> None:
         ("[-0.03, 0.03, 0.0]", "[-0.03, 0.03]", "position_m"),
         ("[-0.03, -0.03, 0.0]", "[0.09, -0.03, 0.0]", "which cannot tell left from right"),
         ("[-0.03, -0.03, 0.0]", "[-0.03, -0.03, 0.06]", "a planar array must lie in z = 0"),
+        ("[-0.03, -0.03, 0.0]", "[-30.0, -30.0, 0.0]", "positions are metres, 32 mm is 0.032"),
+        ("[-0.03, -0.03, 0.0]", "[-0.03, nan, 0.0]", "input should be a finite number"),
         ("schema = 1", "schema = ", "not a readable TOML file"),
     ],
 )

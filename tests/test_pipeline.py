@@ -164,6 +164,26 @@ def test_after_a_gap_state_is_forgotten_tracks_coast_and_events_say_so(
     assert outcome.summary.gaps == 1
 
 
+@pytest.mark.parametrize("set_by_s", [7200, -7200])
+@pytest.mark.parametrize("set_at_s", [1.3, 3.0])
+def test_where_the_clock_is_set_an_event_began_by_the_clock_of_today(
+    passing: np.ndarray, geometry: ArrayGeometry, intensity_model: Path, set_by_s: int, set_at_s: float
+) -> None:
+    """Between the first sound and the alert, and while the event is open."""
+    blocks = [
+        dataclasses.replace(block, utc_ns=block.utc_ns + set_by_s * 10**9)
+        if block.start_sample >= set_at_s * RATE_HZ
+        else block
+        for block in cut(passing, 1600)
+    ]
+    right = hear(Blocks(cut(passing, 1600)), geometry, intensity_model).events
+    events = hear(Blocks(blocks), geometry, intensity_model).events
+    assert [(event.state, event.utc_ns - event.onset_utc_ns) for event in events] == [
+        (event.state, event.utc_ns - event.onset_utc_ns) for event in right
+    ]
+    assert events[-1].onset_utc_ns == right[-1].onset_utc_ns + set_by_s * 10**9
+
+
 def test_what_is_open_when_the_recording_ends_is_ended(geometry: ArrayGeometry, intensity_model: Path) -> None:
     outcome = hear(Blocks(cut(at_array(hum(3.0), geometry, 0.0), 1600)), geometry, intensity_model)
     assert [event.state for event in outcome.events] == ["new", "end"]

@@ -9,6 +9,7 @@ from plane_waves import RATE_HZ, at_array, hum, silence
 
 from appliance.angles import azimuth_elevation_deg
 from appliance.audio import target
+from appliance.audio.resample import Resampler
 from appliance.cli.demo_truth import findings, read_truth
 from appliance.dsp.features import INTENSITY, FeatureExtractor
 from appliance.dsp.stft import HOP_SAMPLES
@@ -67,6 +68,15 @@ def test_what_is_broken_is_left_out_and_counts_again_once_it_has_been_well(fault
     again = told(watch, noise(15.0))
     assert 9.9 < again.index(ALL) * HOP_SAMPLES / RATE_HZ < 11.1
     assert again[-1] == ALL
+
+
+@pytest.mark.parametrize("rate_hz", [44_100, 48_000])
+def test_one_value_is_one_value_after_resampling(rate_hz: int) -> None:
+    """At 44.1 kHz what is left of it swings by rounding."""
+    device = np.random.default_rng(0).normal(0.0, 1e-3, (4, 3 * rate_hz)).astype(np.float32)
+    device[1] = -0.3
+    heard = Resampler(4, rate_hz).push(device)[:, : 2 * RATE_HZ]
+    assert told(working(), heard)[-1] == (0, 2, 3)
 
 
 def test_a_little_weaker_is_not_broken() -> None:

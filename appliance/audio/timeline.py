@@ -35,7 +35,8 @@ class Timeline:
 
     PortAudio says *that* it overran, not by how much, and its ADC time stamps follow UTC's steps on some ALSA versions.
     So frames lost in the driver are those that the monotonic clock says should have come by now and did not
-    (good to a few milliseconds), and frames dropped by our own queue are counted to the sample.
+    (good to a few milliseconds), and frames dropped by our own queue are counted to the sample. What is lost and nobody says
+    so, the clock tells once it is half a second.
     """
 
     def __init__(self, spec: CaptureSpec) -> None:
@@ -55,9 +56,10 @@ class Timeline:
         """Blocks that this chunk completes; before a gap, first what the resampler still held."""
         dropped = chunk.dropped_frames - self._seen_dropped + self._dropped_at_reopening
         overruns = chunk.overruns - self._seen_overruns
-        if dropped or overruns or self._reopened:
+        uncertain = bool(overruns) or self._reopened or self._clock.is_behind
+        if dropped or uncertain:
             yield from self._block(self._resampler.finish(), utc_minus_monotonic_ns)
-            self._skip(self._lost_frames(chunk, dropped, uncertain=bool(overruns) or self._reopened))
+            self._skip(self._lost_frames(chunk, dropped, uncertain=uncertain))
             self.ledger = replace(
                 self.ledger,
                 gaps=self.ledger.gaps + 1,

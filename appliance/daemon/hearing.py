@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 TARGET_CLASS = "drone"
 _NEAR_DEG = 20.0
 _SECONDS = 5.0
+_MOST_CONFIRM_FRAMES = 30
+"""No site can ask for more frames of a drone that is over after five seconds, two of which it takes to be found."""
 # One of these is enough: a model that has learned anew may take one of them for another sound.
 _BLADE_HZ = (120.0, 160.0, 220.0)
 _ELEVATION_DEG = 10.0
@@ -164,7 +166,7 @@ class HearingCheck:
             self._model = SceneModel.load(self._settings.model.file, provider=self._settings.model.provider)
         self._model.reset()
         stages = build_stages(
-            self._settings,
+            _within_reach(self._settings),
             self._geometry,
             self._model,
             ulids=random_ulids(),
@@ -183,6 +185,15 @@ class HearingCheck:
                 if not verdict.heard and not self._stop.is_set():
                     _LOG.error("hearing check: %s", verdict.text)
                 due_s = time.monotonic() + (self._period_s if verdict.heard else min(_AGAIN_S, self._period_s))
+
+
+def _within_reach(settings: SiteSettings) -> SiteSettings:
+    """The settings; where a site waits longer before it believes in a drone, with as many frames as the one played in can give."""
+    policy = settings.policy.get(TARGET_CLASS)
+    if policy is None or policy.confirm_frames <= _MOST_CONFIRM_FRAMES:
+        return settings
+    quicker = policy.model_copy(update={"confirm_frames": _MOST_CONFIRM_FRAMES})
+    return settings.model_copy(update={"policy": settings.policy | {TARGET_CLASS: quicker}})
 
 
 class _Kept:

@@ -24,8 +24,10 @@ _STEPS_TO_JUDGE = 100
 _DEAD_DBFS = -115.0
 _DEAD_FRAMES = 100
 # After a gap all that hears begins anew: with one in every five seconds of a minute little is left to be announced.
-_GAP_FRAMES = 600
+_GAP_FRAMES, _FRAME_S = 600, 0.1
 _MOST_GAPS = 12
+# Fewer that are longer are no better. One may be a cable that was plugged out and in.
+_LONG_GAPS, _MOST_LOST_S = 3, 2.0
 
 
 class Heartbeat:
@@ -57,7 +59,7 @@ class Heartbeat:
         self._latest_s = self._fed_s = self._began_s
         self._frames = 0
         self._silent_frames: list[int] = []
-        self._after_gap: deque[bool] = deque(maxlen=_GAP_FRAMES)
+        self._lately: deque[tuple[float, bool]] = deque(maxlen=_GAP_FRAMES)
         self._steps = Percentiles()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._speak_until_stopped, name="heartbeat", daemon=True)
@@ -79,7 +81,7 @@ class Heartbeat:
             self._latest, self._latest_s = moment, now_s
             self._detailed = self._details()
             self._frames += 1
-            self._after_gap.append(moment.scene.after_gap)
+            self._lately.append((moment.stream_s, moment.scene.after_gap))
             self._steps.add(moment.step_s)
             silent = self._silent_frames or [0] * len(moment.levels_dbfs)
             self._silent_frames = [
@@ -100,14 +102,14 @@ class Heartbeat:
             latest, silent_s = self._latest, time.monotonic() - self._latest_s
             p50_s, p99_s = self._steps.at(50), self._steps.at(99)
             dead = [mic for mic, frames in enumerate(self._silent_frames, start=1) if frames >= _DEAD_FRAMES]
-            gaps = sum(self._after_gap)
+            lossy = self._is_lossy()
             mics, frames, detailed = len(self._silent_frames), self._frames, self._detailed
         faults = [*extra_faults, *self._faults()]
         if silent_s > _DEAF_S:
             # The same words each time: a changed sentence would be published anew.
             faults.append("no audio comes from the microphones")
         faults += [f"microphone {mic} gives digital silence" for mic in dead]
-        if gaps > _MOST_GAPS:
+        if lossy:
             faults.append("audio is lost again and again; check the array's cable, its hub and its power")
         if p99_s > _STEP_BUDGET_S and frames >= _STEPS_TO_JUDGE:
             faults.append(f"too slow: of 100 ms frames one in a hundred takes more than {_STEP_BUDGET_S * 1e3:.0f} ms")
@@ -133,6 +135,14 @@ class Heartbeat:
         except StoreError as error:
             _LOG.warning("heartbeat: %s", error)
         self._systemd.notify(f"STATUS={_status(faults, levels)}")
+
+    def _is_lossy(self) -> bool:
+        """True where audio is lost again and again; the caller holds the lock."""
+        gaps = sum(after_gap for _, after_gap in self._lately)
+        if gaps < _LONG_GAPS:
+            return False
+        lost_s = self._lately[-1][0] - self._lately[0][0] - _FRAME_S * (len(self._lately) - 1)
+        return gaps > _MOST_GAPS or lost_s > _MOST_LOST_S
 
     def _speak_until_stopped(self) -> None:
         while not self._stop.wait(_PERIOD_S):

@@ -1,7 +1,8 @@
-"""Watches the microphones themselves: one that is stuck, weak, clipped, doubled or in another's place is named.
+"""Watches the microphones themselves: one that is stuck, weak, clipped, doubled, in another's place or no microphone of the
+array is named.
 
-One of wrong polarity is turned round, so that hearing goes on. An exchange is not undone: more than one may explain what is
-heard, and with the wrong one undone bearings would be mirrored, which is worse than none.
+One of wrong polarity is turned round and one that hears something else is left out, so that hearing goes on. An exchange is
+not undone: more than one may explain what is heard, and with the wrong one undone bearings would be mirrored, which is worse than none.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.audio.wiring import Fault, WiringCheck
-from appliance.dsp.working import AUDIBLE_DBFS, is_weak, swing_dbfs
+from appliance.dsp.working import AUDIBLE_DBFS, ONE_VALUE, is_weak, swing_dbfs
 from appliance.geometry import ArrayGeometry
 from appliance.types import AudioBlock, Float32Array
 
@@ -33,6 +34,10 @@ _WIRING_LOOKS = 10
 _WIRING_GAIN = 0.05
 _WIRING_OFTEN = 4
 _WIRING_CURED_GAIN = 0.02
+# A right one has .66 and more.
+_STRANGE_AGREEMENT, _CURED_AGREEMENT = 0.15, 0.3
+_LEFT_OUT = np.float32(1e-5)
+"""One value, which the front end leaves out; digital silence would be told as another fault."""
 
 
 class MicrophoneWatch:
@@ -47,6 +52,8 @@ class MicrophoneWatch:
         self._stuck = 0
         self._gains: deque[npt.NDArray[np.float64]] = deque(maxlen=_WIRING_LOOKS)
         self._wrong: Fault | None = None
+        self._agreements: deque[npt.NDArray[np.float64]] = deque(maxlen=_WIRING_LOOKS)
+        self._strange: tuple[int, ...] = ()
         self._wiring_due_s = time.monotonic()
         self._latest: Float32Array | None = None
         self._lock = threading.Lock()
@@ -55,8 +62,12 @@ class MicrophoneWatch:
     def faults(self) -> list[str]:
         """A sentence for each, the same words while it lasts."""
         with self._lock:
-            named, wrong = sorted(self._named), self._wrong
-        if wrong is None:
+            named, wrong, strange = sorted(self._named), self._wrong, self._strange
+        named += [
+            f"microphone {mic + 1} hears something else than the others and is left out; check [capture] channels, its cable and its windscreen"
+            for mic in strange
+        ]
+        if wrong is None or strange:
             return named
         return [*named, f"{wrong}; until that is mended it is turned round here" if wrong.inverted else str(wrong)]
 
@@ -82,11 +93,13 @@ class MicrophoneWatch:
     def mended(self, block: AudioBlock) -> AudioBlock:
         """The block as right microphones would have given it, as far as that can be told."""
         with self._lock:
-            inverted = self._wrong.inverted if self._wrong else ()
-        if not inverted:
+            strange = self._strange
+            inverted = self._wrong.inverted if self._wrong and not strange else ()
+        if not inverted and not strange:
             return block
         samples = block.samples.copy()
         samples[list(inverted)] *= -1.0
+        samples[list(strange)] = _LEFT_OUT
         return dataclasses.replace(block, samples=samples)
 
     def look_at_wiring(self) -> None:
@@ -100,6 +113,10 @@ class MicrophoneWatch:
         if samples is None or not sound or not self._is_audible(samples):
             return
         self._wiring_due_s = time.monotonic() + _WIRING_EVERY_S
+        self._agreements.append(self._wiring.agreement(samples))
+        strange = self._strangers(np.stack(self._agreements))
+        with self._lock:
+            self._strange = strange
         gains = self._wiring.gains(samples)
         # Where every wiring explains it alike, it came from all sides at once.
         if np.abs(gains).max() > _WIRING_GAIN:
@@ -117,20 +134,28 @@ class MicrophoneWatch:
             return self._wiring.faults[best]
         return self._wrong if mean[best] > _WIRING_CURED_GAIN else None
 
+    def _strangers(self, agreements: npt.NDArray[np.float64]) -> tuple[int, ...]:
+        """Who fitted the others in none of the latest looks (looks, mics), and who did so before and does not on the whole now."""
+        unlike = (np.abs(agreements) < _STRANGE_AGREEMENT).all(axis=0) & (len(agreements) == _WIRING_LOOKS)
+        told = np.isfinite(agreements)
+        mean = np.where(told, agreements, 0.0).sum(axis=0) / np.maximum(told.sum(axis=0), 1)
+        still = [mic for mic in self._strange if mean[mic] <= _CURED_AGREEMENT]
+        return tuple(sorted({*np.flatnonzero(unlike).tolist(), *still}))
+
     def _is_audible(self, samples: Float32Array) -> bool:
         return bool(swing_dbfs(samples).min() > AUDIBLE_DBFS)
 
     def _weigh(self, samples: Float32Array) -> set[str]:
         """What is wrong with one second."""
         weak, mean = is_weak(swing_dbfs(samples)), samples.mean(axis=1)
-        spread = np.ptp(samples, axis=1)
+        stuck = np.ptp(samples, axis=1) <= ONE_VALUE
         clipped = (np.abs(samples) >= _CLIPPED_FROM).mean(axis=1)
         with self._lock:
-            self._stuck = int((spread == 0.0).sum())
+            self._stuck = int(stuck.sum())
         seen: set[str] = set()
         for mic in range(self._mics):
             name = f"microphone {mic + 1}"
-            if spread[mic] == 0.0:
+            if stuck[mic]:
                 # Digital silence has a sentence of its own, in the heartbeat.
                 seen |= set() if abs(mean[mic]) < _SILENT else {f"{name} is stuck at one value"}
             elif clipped[mic] >= _CLIPPED_SHARE:
@@ -139,7 +164,7 @@ class MicrophoneWatch:
                 seen.add(f"{name} has a DC offset")
             elif weak[mic]:
                 seen.add(f"{name} is far weaker than the others: blocked, wet or dead")
-        for one, other in itertools.combinations(np.flatnonzero(spread > 0.0), 2):
+        for one, other in itertools.combinations(np.flatnonzero(~stuck), 2):
             if np.array_equal(samples[one], samples[other]):
                 seen.add(f"microphones {one + 1} and {other + 1} give the same samples; check [capture] channels")
         return seen

@@ -10,6 +10,8 @@ from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.geometry import ArrayGeometry
 from appliance.types import Float32Array
 
+ONE_VALUE = 1e-6
+"""What stays within so much is one value: resamplers leave some rounding of it, and no converter is so quiet."""
 _STUCK_S = 0.5
 """One value for so long is no sound."""
 _WEAK_S = 10.0
@@ -39,7 +41,7 @@ class WorkingMicrophones:
         them where none works.
         """
         seconds = samples.shape[1] / SAMPLE_RATE_HZ
-        stuck = (samples == self._last[:, None]).all(axis=1)
+        stuck = (np.abs(samples - self._last[:, None]) <= ONE_VALUE).all(axis=1)
         self._last = samples[:, -1]
         self._stuck_s = np.where(stuck, self._stuck_s + seconds, 0.0)
         self._second.append(samples)

@@ -17,6 +17,13 @@ class Evidence:
         self._windows = [deque[int | None](maxlen=policy.window_frames) for policy in policies]
         self._peak: Float32Array = np.zeros(len(policies), np.float32)
 
+    def clock_set(self, by_ns: int) -> None:
+        """UTC was set: what was heard before is dated anew."""
+        for window in self._windows:
+            dated = [None if utc_ns is None else utc_ns + by_ns for utc_ns in window]
+            window.clear()
+            window.extend(dated)
+
     def push(self, track: Track, now_utc_ns: int) -> None:
         """Take in the next frame."""
         if track.updated:

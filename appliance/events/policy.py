@@ -29,6 +29,7 @@ class _Case:
 
     track: Track
     heard: Track
+    """The latest that brought a detection, and supports the event where one is open."""
     evidence: Evidence
     event: OpenEvent | None = None
     had_event: bool = False
@@ -101,13 +102,16 @@ class EventPolicy:
         elapsed_s, now_utc_ns = self._advance(scene.end_s), scene.utc_ns
         if self._named is not None:
             tracks = self._with_strangeness(self._named, tracks, elapsed_s)
+        if scene.clock_set_by_ns:
+            self._date_anew(scene.clock_set_by_ns)
         if scene.after_gap:
             self._gap_until_s = scene.end_s + _AFTER_GAP_S
         changes: list[Event] = []
         for track in tracks:
             case = self._cases.setdefault(track.track_id, _Case(track, track, Evidence(self._policies)))
             case.track = track
-            case.heard = track if track.updated else case.heard
+            if track.updated and not (case.event is not None and case.event.released(track)):
+                case.heard = track
             case.evidence.push(track, now_utc_ns)
             heir = self._cases.get(track.absorbed_by) if track.absorbed_by is not None else None
             if case.event is not None and heir is not None and _outranks(case.event, heir.event):
@@ -146,6 +150,14 @@ class EventPolicy:
         elapsed_s, self._now_s = end_s - self._now_s, end_s
         self._cooldowns = [cooldown for cooldown in self._cooldowns if cooldown.until_s > end_s]
         return elapsed_s
+
+    def _date_anew(self, by_ns: int) -> None:
+        """UTC was set: an event that is open began by the clock of today, as its next message says."""
+        for case in self._cases.values():
+            case.evidence.clock_set(by_ns)
+            if case.event is not None:
+                latest = case.event.latest
+                case.event.latest = replace(latest, onset_utc_ns=latest.onset_utc_ns + by_ns)
 
     def _follow(self, case: _Case, event: OpenEvent, elapsed_s: float, now_utc_ns: int) -> list[Event]:
         verdict = event.follow(case.track, self._announcer.bearing_true_deg(case.track), elapsed_s)
@@ -222,7 +234,7 @@ class EventPolicy:
         return ""
 
     def _end(self, case: _Case, event: OpenEvent, now_utc_ns: int) -> Event:
-        """The end says where the sound was last heard, not where its track coasted to."""
+        """The end says where the sound was last heard, not where its track coasted to, or was led by what sounded after it."""
         case.event = None
         cooldown_s = self._policies[event.class_index].cooldown_s
         self._cooldowns.append(_Cooldown(event.class_index, case.heard.doa, self._now_s + cooldown_s))

@@ -52,6 +52,11 @@ class Target:
             return self.unheard_s > self._settings.coast_s
         return not any(self._hits) or self.unheard_s > self._settings.coast_s
 
+    def clock_set(self, by_ns: int) -> None:
+        """UTC was set: what happened before it did so by the clock of today."""
+        self._first_utc_ns += by_ns
+        self.last_update_utc_ns += by_ns
+
     def predict(self, elapsed_s: float) -> None:
         """Move on to the next frame."""
         self.filter.predict(elapsed_s)

@@ -52,6 +52,7 @@ class Tracker:
         """
         elapsed_s, self._end_s = scene.end_s - self._end_s, scene.end_s
         for target in self._targets:
+            target.clock_set(scene.clock_set_by_ns)
             target.predict(elapsed_s)
         found = detections(scene, self._least_score, self._ground)
         pairs = associate(self._targets, found, self._settings.gate_deg)
