@@ -37,6 +37,8 @@ _STORE_RETRY_S = 1.0
 _COUNT_PERIOD_S = 10.0
 _FAREWELL_S = 3.0
 _SAY_AGAIN_S = 600.0
+# Of the messages that may be under way at once: a flood of commands must not hold up alerts.
+_MOST_LEFT = 4
 # The same words each time: a changed sentence would be published anew.
 _SHED = "the disk was full: detections that were not delivered yet were removed (`appliance db check` counts them)"
 
@@ -94,9 +96,9 @@ class _Publisher:
                 # Before status says that the unit is there: from then on nothing is left out.
                 self._drain.begin()
                 # Before all else that is read: a damaged table of mutes must not keep an alert back.
-                self._drain.step()
+                self._drain.step(leave=self._waiting())
                 self._live.step()
-                if time.monotonic() >= self._presence_due_s:
+                if time.monotonic() >= self._presence_due_s or (self._presence.waiting and connector.room > 0):
                     self._look()
                     self._presence_due_s = time.monotonic() + _PRESENCE_PERIOD_S
                 self._commands.step(self._store.commands, _classes(self._states))
@@ -113,6 +115,10 @@ class _Publisher:
         self._live.close()
         systemd.notify("STOPPING=1")
         _leave(connector, self._drain, self._presence)
+
+    def _waiting(self) -> int:
+        """What else has to be said, for which a long outbox must leave room: a unit with much to tell is not gone."""
+        return min(self._presence.waiting + self._commands.waiting, _MOST_LEFT)
 
     def _follow_the_file(self) -> None:
         """The sensor puts another in the place of a corrupt one."""

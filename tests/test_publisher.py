@@ -284,6 +284,28 @@ def test_what_an_outage_makes_stale_is_left_out_and_nothing_else(
     assert topics == ["alerts", "alerts", "events", "events", "events", "events"]
 
 
+def test_a_unit_that_has_much_to_deliver_says_that_it_is_there(
+    tmp_path: Path, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    """Over a slow link a long outbox takes hours; one message at a time is the slowest there is."""
+    (tmp_path / "broker").mkdir()
+    broker = Broker(tmp_path / "broker", settings=("allow_anonymous true", "max_inflight_messages 1"))
+    broker.start()
+    publisher = Publisher(tmp_path, broker.port)
+    for _ in range(100):
+        event_log.append(make_event(severity="detection"))
+    try:
+        with Subscriber(broker.port) as subscriber:
+            publisher.start()
+            wait_until(lambda: len(subscriber.on("events")) == 100, "all events")
+            topics = [message.topic.split("/")[4] for message in subscriber.on()]
+    finally:
+        publisher.clean()
+        broker.stop()
+    last = len(topics) - topics[::-1].index("events")
+    assert {"status", "config", "health"} <= set(topics[:last])
+
+
 def test_an_alert_too_old_to_act_on_is_withheld_and_on_record(
     tmp_path: Path, broker: Broker, publisher: Publisher, make_event: MakeEvent
 ) -> None:

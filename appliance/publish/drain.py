@@ -58,8 +58,8 @@ class Drain:
         self._drained = False
         self._connection = self._connector.connections
 
-    def step(self) -> None:
-        """Settle what was acknowledged, then send what there is room for.
+    def step(self, *, leave: int = 0) -> None:
+        """Settle what was acknowledged, then send what there is room for; room for `leave` other messages stays free.
 
         Raises `StoreError` and `BrokerError`; whatever was not settled is sent again.
         """
@@ -70,7 +70,7 @@ class Drain:
         self.begin()
         if self._outbox.changed():
             self._drained = False
-        room = self._connector.room
+        room = self._connector.room - leave
         if self._drained or room <= 0:
             return
         messages = self._outbox.pending(room, sent=self._in_flight.values())

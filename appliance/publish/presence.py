@@ -79,6 +79,8 @@ class Presence:
         self._connection = 0
         self._said: dict[Topic, dict[str, Any]] = {}
         self._health_due_s = 0.0
+        self.waiting = 0
+        """Messages for which the latest step found no room."""
 
     def step(
         self,
@@ -98,6 +100,7 @@ class Presence:
             self._said.clear()
             self._health_due_s = 0.0
             self._announced = 0
+        self.waiting = 0
         state, reasons = assess(states.get("sensor"), faults)
         said = {"state": state, "reasons": reasons, "hearing": hears(states.get("sensor"))}
         also = _novelty(states.get("health")) | _adjusted(adjustments)
@@ -107,23 +110,29 @@ class Presence:
             self._topics.config, CONFIG_SCHEMA, {"version": __version__, "sensor": config.value if config else None}
         )
         if time.monotonic() >= self._health_due_s:
-            self._health_due_s = time.monotonic() + HEALTH_PERIOD_S
             told = {"sensor": sensor.value, "sensor_age_s": sensor.age_s} if sensor else {"sensor": None}
-            self._say(self._topics.health, HEALTH_SCHEMA, told | {"publisher": health()})
+            if self._say(self._topics.health, HEALTH_SCHEMA, told | {"publisher": health()}):
+                self._health_due_s = time.monotonic() + HEALTH_PERIOD_S
         for announcement in self._announcements[self._announced : self._announced + max(0, self._connector.room)]:
             self._connector.publish(announcement)
             self._announced += 1
+        self.waiting += len(self._announcements) - self._announced
 
     def farewell(self) -> None:
         """Say `offline`, for a stop that was asked for."""
         if self._connector.connected:
             self._say(self._topics.status, wire.STATUS_SCHEMA, _offline("stopped"))
 
-    def _say(self, topic: Topic, schema: str, content: dict[str, Any]) -> None:
-        if self._said.get(topic) == content or self._connector.room <= 0:
-            return
+    def _say(self, topic: Topic, schema: str, content: dict[str, Any]) -> bool:
+        """False where there is no room for it now."""
+        if self._said.get(topic) == content:
+            return True
+        if self._connector.room <= 0:
+            self.waiting += 1
+            return False
         self._connector.publish(_outgoing(topic, schema, self._unit, content, {"time": wire.utc_text(time.time_ns())}))
         self._said[topic] = content
+        return True
 
 
 def _novelty(health: UnitState | None) -> dict[str, Any]:
