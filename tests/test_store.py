@@ -266,6 +266,8 @@ def test_a_folder_that_the_service_sees_read_only_leads_to_its_unit(small_disk: 
     for name in ("events.db", "not-there-yet.db"):
         with pytest.raises(StoreError, match=rf"{name}: .* ReadWritePaths={small_disk}$"):
             EventLog(small_disk / name)
+    with pytest.raises(StoreError, match="to read the log, copy it and its -wal"):
+        EventLog(small_disk / "events.db", read_only=True)
 
 
 def test_reading_a_missing_log_does_not_make_one(tmp_path: Path) -> None:
