@@ -18,7 +18,7 @@ from appliance.publish.drain import Drain
 from appliance.publish.home_assistant import discovery
 from appliance.publish.live import LivePublisher
 from appliance.publish.metrics import Metrics, MetricsServer
-from appliance.publish.presence import Presence, assess, last_will
+from appliance.publish.presence import Presence, assess, last_will, speaks
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
 from appliance.store.clips import read_part
@@ -158,7 +158,13 @@ class _Publisher:
         )
 
     def _new_drain(self) -> Drain:
-        return Drain(self._store.outbox, self._connector, self._topics, self._settings.mqtt.alert_expiry_s)
+        return Drain(
+            self._store.outbox,
+            self._connector,
+            self._topics,
+            self._settings.mqtt.alert_expiry_s,
+            lambda: speaks(self._store.log.states().get("sensor")),
+        )
 
 
 def _classes(states: Mapping[StateKey, UnitState]) -> list[str] | None:

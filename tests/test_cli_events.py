@@ -194,7 +194,7 @@ def test_an_export_to_a_full_disk_says_so(event_log: EventLog, make_event: MakeE
         event_log.append(make_event())
     program = "from appliance.cli.main import main; main()"
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
-        command = [sys.executable, "-c", program, "events", "--db", event_log.path, "--format", output]
+        command = [sys.executable, "-c", program, "events", "--db", str(event_log.path), "--format", output]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 74
     assert done.stderr == b"appliance: the output: the disk is full; free space on it\n"

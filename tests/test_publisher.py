@@ -327,6 +327,24 @@ def test_an_alert_too_old_to_act_on_is_withheld_and_on_record(
         assert outbox.counts() == {"pending": 0, "delivered": 3, "superseded": 0, "expired": 1}
 
 
+def test_a_late_alert_whose_event_goes_on_is_raised_all_the_same(
+    tmp_path: Path, broker: Broker, publisher: Publisher, make_event: MakeEvent
+) -> None:
+    now = Stamp.now()
+    an_hour_ago = Stamp(now.utc_ns, now.boot_id, now.boot_ns - 3600 * 1_000_000_000)
+    over, going_on = lifecycle(make_event, 0, severity="alert"), lifecycle(make_event, 1, severity="alert")[:-1]
+    with EventLog(tmp_path / "events.db", clock=lambda: an_hour_ago) as log:
+        for event in (*over, *going_on):
+            log.append(event)
+    with EventLog(tmp_path / "events.db") as log, Subscriber(broker.port) as subscriber:
+        log.set_state("sensor", HEARING)
+        publisher.start()
+        wait_until(lambda: len(subscriber.on("events")) == 4, "all events")
+        assert publisher.stop() == 0
+        assert messages_of(subscriber.on("alerts")) == [going_on[0]]
+        assert subscriber.on("alerts")[0].expiry_s == pytest.approx(600, abs=60)
+
+
 def test_kill_9_and_outages_lose_nothing_and_reorder_nothing(
     broker: Broker, publisher: Publisher, event_log: EventLog, make_event: MakeEvent
 ) -> None:

@@ -28,26 +28,27 @@ def assess(sensor: UnitState | None, faults: Sequence[str] = ()) -> tuple[Status
     return ("degraded", reasons) if reasons else ("online", [])
 
 
+def speaks(sensor: UnitState | None) -> bool:
+    """True where the sensor has just said something."""
+    return sensor is not None and sensor.age_s <= SENSOR_SILENT_S
+
+
 def hears(sensor: UnitState | None) -> bool:
     """True where the sensor says, and has just said, that it hears: one that is merely degraded is not deaf."""
-    return _is_fresh(sensor) and _said(sensor).get("hearing") is True
+    return speaks(sensor) and _said(sensor).get("hearing") is True
 
 
 def _of_sensor(sensor: UnitState | None) -> list[str]:
     """Why the sensor does not do its work. One that says nothing is not a quiet night."""
     if sensor is None:
         return ["the sensor has not reported yet"]
-    if not _is_fresh(sensor):
+    if not speaks(sensor):
         return ["the sensor has stopped reporting"]
     faults = _said(sensor).get("faults")
     reasons = [str(fault) for fault in faults if fault] if isinstance(faults, list) else []
     if not hears(sensor) and not reasons:
         reasons = ["the sensor does not hear"]
     return reasons
-
-
-def _is_fresh(sensor: UnitState | None) -> bool:
-    return sensor is not None and sensor.age_s <= SENSOR_SILENT_S
 
 
 def _said(state: UnitState | None) -> dict[str, Any]:
