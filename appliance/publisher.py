@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.config import SiteSettings
-from appliance.errors import ApplianceError, BrokerError, StoreError
+from appliance.errors import ApplianceError, BrokerError, ConfigError, StoreError
 from appliance.publish.commands import Commands
 from appliance.publish.connector import Connector
 from appliance.publish.credentials import client_id
@@ -46,13 +46,18 @@ _SHED = "the disk was full: detections that were not delivered yet were removed 
 def run_publisher(settings: SiteSettings, stop: threading.Event) -> None:
     """Publish until `stop` is set. A broker or a store that fails is waited for; the log says so, at a bounded rate.
 
-    Raises `ConfigError` where password, certificates, names or ports are wrong, and `StoreError` where the event log cannot
+    Raises `ConfigError` where password, certificates or names are wrong, and `StoreError` where the event log cannot
     be opened at the start.
     """
     with contextlib.ExitStack() as open_:
         publisher = _Publisher(settings, open_.enter_context(_Store(settings.store.path)))
         if settings.metrics.port is not None:
-            open_.enter_context(MetricsServer(publisher.metrics, settings.metrics.port))
+            # Whoever took the port must not keep alerts back.
+            try:
+                open_.enter_context(MetricsServer(publisher.metrics, settings.metrics.port))
+            except ConfigError as error:
+                _LOG.error("%s", error)
+                publisher.faults.append(str(error))
         publisher.run(stop)
 
 
@@ -81,6 +86,8 @@ class _Publisher:
         self._adjustments = Adjustments()
         self._presence_due_s = 0.0
         self.metrics = Metrics()
+        self.faults: list[str] = []
+        """What is wrong with this process until it is started anew."""
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set, or a command wants this process to start anew."""
@@ -130,7 +137,7 @@ class _Publisher:
         """Read what the sensor and the operators have said, and say it."""
         self._states = self._store.log.states()
         self._adjustments = self._store.commands.adjustments()
-        faults = [_SHED] if self._store.outbox.shed() else []
+        faults = [*self.faults, *([_SHED] if self._store.outbox.shed() else [])]
         self._presence.step(self._states, self._adjustments, faults, self._health)
         if self._settings.metrics.port is not None:
             self._measure(faults)

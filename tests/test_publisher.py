@@ -487,6 +487,25 @@ def test_a_setting_that_only_a_person_can_mend_ends_it_with_78(tmp_path: Path, b
     )
 
 
+def test_a_port_that_another_program_has_keeps_no_alert_back(
+    tmp_path: Path, broker: Broker, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    event_log.set_state("sensor", HEARING)
+    event_log.append(make_event(severity="alert"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, Subscriber(broker.port) as subscriber:
+        port = taken.getsockname()[1]
+        publisher = Publisher(tmp_path, broker.port, "[metrics]", f"port = {port}")
+        try:
+            publisher.start()
+            wait_until(lambda: subscriber.on("alerts") and subscriber.status(), "alert and status")
+            said = subscriber.status()
+        finally:
+            publisher.clean()
+    assert said is not None
+    assert said["state"] == "degraded"
+    assert said["reasons"] == [f"[metrics] port: 127.0.0.1:{port}: Address already in use; give another port"]
+
+
 def test_an_event_log_that_cannot_be_opened_ends_it_with_74(tmp_path: Path, broker: Broker) -> None:
     (tmp_path / "events.db").write_bytes(os.urandom(8192))
     publisher = Publisher(tmp_path, broker.port)

@@ -227,7 +227,10 @@ class Connector:
                 client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", None) or error.reason or str(error)
-            raise self._lost(f"TLS failed ({reason}); check [mqtt] ca_file and the broker's certificate") from error
+            # A unit without a battery-backed clock may believe any date until the network has told it.
+            clock = "the unit's clock (`timedatectl`), " if "expired" in reason or "not yet valid" in reason else ""
+            remedy = f"check {clock}[mqtt] ca_file and the broker's certificate"
+            raise self._lost(f"TLS failed ({reason}); {remedy}") from error
         except _FOREIGN as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise self._lost(f"cannot be reached ({reason}); check [mqtt] host and port, and the network") from error
