@@ -506,6 +506,35 @@ def test_a_port_that_another_program_has_keeps_no_alert_back(
     assert said["reasons"] == [f"[metrics] port: 127.0.0.1:{port}: Address already in use; give another port"]
 
 
+def test_what_a_broker_finds_too_large_costs_a_line_and_not_the_connection(
+    tmp_path: Path, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    (tmp_path / "broker").mkdir()
+    broker = Broker(tmp_path / "broker", settings=("allow_anonymous true", "max_packet_size 3000"))
+    broker.start()
+    publisher = Publisher(tmp_path, broker.port)
+    event_log.set_state("sensor", HEARING)
+    event_log.set_state("config", {"policy": "x" * 3000})
+    event_log.append(make_event(severity="alert"))
+    try:
+        with Subscriber(broker.port) as subscriber:
+            publisher.start()
+            wait_until(lambda: subscriber.on("alerts") and subscriber.on("health"), "alert and health")
+            event_log.append(make_event(severity="alert"))
+            wait_until(lambda: len(subscriber.on("alerts")) == 2, "the next alert")
+            assert subscriber.on("config") == []
+            assert publisher.stop() == 0
+    finally:
+        publisher.clean()
+        broker.stop()
+    where = f"MQTT broker 127.0.0.1:{broker.port}"
+    why = "refused: Packet too large; raise what the broker takes (Mosquitto: max_packet_size)"
+    assert publisher.log().splitlines() == [
+        f"WARNING {where}: acoustic/v1/north/mast-1/config: {why}",
+        f"INFO {where}: connected",
+    ]
+
+
 def test_an_event_log_that_cannot_be_opened_ends_it_with_74(tmp_path: Path, broker: Broker) -> None:
     (tmp_path / "events.db").write_bytes(os.urandom(8192))
     publisher = Publisher(tmp_path, broker.port)
