@@ -90,10 +90,11 @@ class Outbox:
 
     def shed(self) -> bool:
         """True where in the last 24 hours a full disk cost detections that were not delivered yet, whoever removed them."""
-        since_utc_ns = self._clock().utc_ns - _SHED_TOLD_NS
+        now_utc_ns = self._clock().utc_ns
         with translated(self.path):
-            query = "SELECT 1 FROM removals WHERE kind = 'undelivered' AND last_utc_ns > ?"
-            return self._db.execute(query, [since_utc_ns]).fetchone() is not None
+            # What is farther ahead was dated by a clock that was years fast, and would be told for as long.
+            query = "SELECT 1 FROM removals WHERE kind = 'undelivered' AND abs(last_utc_ns - ?) < ?"
+            return self._db.execute(query, [now_utc_ns, _SHED_TOLD_NS]).fetchone() is not None
 
     def close(self) -> None:
         """Close the file."""
