@@ -87,16 +87,18 @@ def test_a_unit_that_has_fallen_silent_is_gone_whatever_it_said_last(make_event:
     now_s = 100.0
     board = Board(lambda: now_s)
     health = "acoustic/v1/north/{}/health", b'{"schema": "acoustic.health.v1", "site": "north", "node": "%s"}'
-    for node in ("a", "b"):
+    for node in ("a", "b", "c"):
         board.take(*status_of(node, "online"))
+    board.take(health[0].format("a"), health[1] % b"a")
     board.take(*message_of(make_event(node="a")))
     now_s += 60.0
     board.take(health[0].format("b"), health[1] % b"b")
     now_s += 60.0
-    assert [(unit.node, status) for unit, status in board.units()] == [("a", "gone"), ("b", "quiet")]
+    # Whose health the watcher may not read is not judged by it.
+    assert [(unit.node, status) for unit, status in board.units()] == [("a", "gone"), ("b", "quiet"), ("c", "quiet")]
     assert "silent, said last that it is online" in text_of(board)
     board.take(health[0].format("a"), health[1] % b"a")
-    assert [(unit.node, status) for unit, status in board.units()] == [("a", "active"), ("b", "quiet")]
+    assert [(unit.node, status) for unit, status in board.units()] == [("a", "active"), ("b", "quiet"), ("c", "quiet")]
     assert board.rejected == {}
 
 
@@ -221,11 +223,17 @@ def test_what_the_taker_did_not_finish_comes_again_to_the_same_client_id(broker:
         feed.step(0.1)
         return bool(done())
 
+    def fails(feed: Feed) -> bool:
+        try:
+            feed.step(0.1)
+        except OSError:
+            return True
+        return False
+
     failing = feed_to(fail)
     wait_until(lambda: stepped(failing, lambda: failing.connected), "subscribed")
     say(broker.port, message_of(make_event(), "alerts"))
-    with pytest.raises(OSError, match="No space"):
-        wait_until(lambda: stepped(failing, lambda: False), "the alert")
+    wait_until(lambda: fails(failing), "the alert")
     failing.close()
     feed = feed_to(lambda topic, _: taken.append(topic))
     wait_until(lambda: stepped(feed, lambda: taken), "the same alert")

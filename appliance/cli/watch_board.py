@@ -44,6 +44,8 @@ class Unit:
     """Why it is not online."""
     hearing: bool = True
     """Whether sound comes from its microphones; True too where it does not say."""
+    says_health: bool = False
+    """Its health has been heard, so that its silence means something; an access list may keep that from a watcher."""
     heard_s: float = 0.0
     """When anything came from it last, on the watcher's own clock."""
 
@@ -132,7 +134,7 @@ class Board:
         if kind == "health":
             if message.get("schema") != HEALTH_SCHEMA:
                 raise _RejectedError("health")
-            self._note(self._units.get((site, node), Unit(site, node)))
+            self._note(replace(self._units.get((site, node), Unit(site, node)), says_health=True))
             return None
         if kind in ("events", "alerts"):
             return message if self._take_event(site, node, payload) else None
@@ -250,7 +252,7 @@ def _status(unit: Unit, *, active: bool) -> UnitStatus:
 
 def _silent(unit: Unit, now_s: float) -> Unit:
     """The unit, or what is to be thought of it where nothing has come from it for too long."""
-    if unit.state not in ("online", "degraded") or now_s - unit.heard_s <= _SILENT_S:
+    if not unit.says_health or unit.state not in ("online", "degraded") or now_s - unit.heard_s <= _SILENT_S:
         return unit
     return replace(unit, state="offline", reasons=(f"silent, said last that it is {unit.state}", *unit.reasons))
 
