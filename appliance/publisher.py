@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.config import SiteSettings
-from appliance.errors import ApplianceError, BrokerError, StoreError
+from appliance.errors import ApplianceError, BrokerError, ConfigError, StoreError
 from appliance.publish.commands import Commands
 from appliance.publish.connector import Connector
 from appliance.publish.credentials import client_id
@@ -18,7 +18,7 @@ from appliance.publish.drain import Drain
 from appliance.publish.home_assistant import discovery
 from appliance.publish.live import LivePublisher
 from appliance.publish.metrics import Metrics, MetricsServer
-from appliance.publish.presence import Presence, assess, last_will
+from appliance.publish.presence import Presence, assess, last_will, speaks
 from appliance.publish.topics import UnitTopics
 from appliance.store import EventLog, Outbox
 from appliance.store.clips import read_part
@@ -37,6 +37,8 @@ _STORE_RETRY_S = 1.0
 _COUNT_PERIOD_S = 10.0
 _FAREWELL_S = 3.0
 _SAY_AGAIN_S = 600.0
+# Of the messages that may be under way at once: a flood of commands must not hold up alerts.
+_MOST_LEFT = 4
 # The same words each time: a changed sentence would be published anew.
 _SHED = "the disk was full: detections that were not delivered yet were removed (`appliance db check` counts them)"
 
@@ -44,13 +46,18 @@ _SHED = "the disk was full: detections that were not delivered yet were removed 
 def run_publisher(settings: SiteSettings, stop: threading.Event) -> None:
     """Publish until `stop` is set. A broker or a store that fails is waited for; the log says so, at a bounded rate.
 
-    Raises `ConfigError` where password, certificates, names or ports are wrong, and `StoreError` where the event log cannot
+    Raises `ConfigError` where password, certificates or names are wrong, and `StoreError` where the event log cannot
     be opened at the start.
     """
     with contextlib.ExitStack() as open_:
         publisher = _Publisher(settings, open_.enter_context(_Store(settings.store.path)))
         if settings.metrics.port is not None:
-            open_.enter_context(MetricsServer(publisher.metrics, settings.metrics.port))
+            # Whoever took the port must not keep alerts back.
+            try:
+                open_.enter_context(MetricsServer(publisher.metrics, settings.metrics.port))
+            except ConfigError as error:
+                _LOG.error("%s", error)
+                publisher.faults.append(str(error))
         publisher.run(stop)
 
 
@@ -79,6 +86,8 @@ class _Publisher:
         self._adjustments = Adjustments()
         self._presence_due_s = 0.0
         self.metrics = Metrics()
+        self.faults: list[str] = []
+        """What is wrong with this process until it is started anew."""
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set, or a command wants this process to start anew."""
@@ -94,9 +103,9 @@ class _Publisher:
                 # Before status says that the unit is there: from then on nothing is left out.
                 self._drain.begin()
                 # Before all else that is read: a damaged table of mutes must not keep an alert back.
-                self._drain.step()
+                self._drain.step(leave=self._waiting())
                 self._live.step()
-                if time.monotonic() >= self._presence_due_s:
+                if time.monotonic() >= self._presence_due_s or (self._presence.waiting and connector.room > 0):
                     self._look()
                     self._presence_due_s = time.monotonic() + _PRESENCE_PERIOD_S
                 self._commands.step(self._store.commands, _classes(self._states))
@@ -114,6 +123,10 @@ class _Publisher:
         systemd.notify("STOPPING=1")
         _leave(connector, self._drain, self._presence)
 
+    def _waiting(self) -> int:
+        """What else has to be said, for which a long outbox must leave room: a unit with much to tell is not gone."""
+        return min(self._presence.waiting + self._commands.waiting, _MOST_LEFT)
+
     def _follow_the_file(self) -> None:
         """The sensor puts another in the place of a corrupt one."""
         if self._store.was_replaced():
@@ -124,7 +137,7 @@ class _Publisher:
         """Read what the sensor and the operators have said, and say it."""
         self._states = self._store.log.states()
         self._adjustments = self._store.commands.adjustments()
-        faults = [_SHED] if self._store.outbox.shed() else []
+        faults = [*self.faults, *([_SHED] if self._store.outbox.shed() else [])]
         self._presence.step(self._states, self._adjustments, faults, self._health)
         if self._settings.metrics.port is not None:
             self._measure(faults)
@@ -152,7 +165,13 @@ class _Publisher:
         )
 
     def _new_drain(self) -> Drain:
-        return Drain(self._store.outbox, self._connector, self._topics, self._settings.mqtt.alert_expiry_s)
+        return Drain(
+            self._store.outbox,
+            self._connector,
+            self._topics,
+            self._settings.mqtt.alert_expiry_s,
+            lambda: speaks(self._store.log.states().get("sensor")),
+        )
 
 
 def _classes(states: Mapping[StateKey, UnitState]) -> list[str] | None:

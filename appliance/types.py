@@ -257,6 +257,10 @@ class OutboxMessage:
     """JSON, as `wire` wrote it."""
     age_s: float
     """Seconds since its event was committed."""
+    is_open: bool
+    """No end of its event is committed."""
+    is_stale: bool
+    """An update that a later change of its event makes stale."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@
 #
 # Environment: PYTHON, the interpreter to run with (default python3, at least 3.10).
 set -eu
+# The services read what root installs, however strict root is otherwise.
+umask 022
 
 source_dir=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 root=${DESTDIR:-}
@@ -31,6 +33,9 @@ done
 if [ -n "$root" ]; then
     mkdir -p "$root"
     root=$(CDPATH='' cd -- "$root" && pwd)
+    # pip writes the path into the first line of each script, where the kernel takes no space and 127 characters at most.
+    case $root in *[[:space:]]*) die "--root $root: holds a space; mount the card elsewhere" ;; esac
+    [ ${#root} -le 90 ] || die "--root $root: is longer than 90 characters; mount the card elsewhere"
 fi
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$python must be Python 3.10 or later; set PYTHON"
@@ -81,7 +86,11 @@ systemd-sysusers ${root:+--root="$root"} appliance.conf
 home=/opt/appliance
 venv=$root$home/venv
 mkdir -p "$root$home"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+# Cut off while it was made, or of the Python that the system had before its upgrade: begun anew.
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    rm -f "$root$home/wheel.sha256"
+    "$python" -m venv --clear "$venv"
+fi
 wheel_dir=$wheels
 if [ -z "$wheel_dir" ]; then
     wheel_dir=$(mktemp -d)
@@ -100,6 +109,8 @@ if [ "$(cat "$root$home/wheel.sha256" 2>/dev/null)" != "$hash" ]; then
     echo "$hash" >"$root$home/wheel.sha256"
     echo "installed $home/venv"
 fi
+# An earlier installation may have been stricter than the services can bear.
+find "$root$home" ! -type l ! -perm -go+r -exec chmod go+rX {} +
 put 0755 "$source_dir/deploy/verify.sh" /usr/local/sbin/appliance-verify
 put 0644 "$source_dir/deploy/verify_site.py" $home/verify_site.py
 if [ ! -L "$root/usr/local/bin/appliance" ]; then

@@ -35,7 +35,7 @@ fi
 for unit in appliance-sensor.service appliance-publisher.service appliance-retention.timer; do
     name=${unit%.*}
     if ! systemctl ${root:+--root="$root"} --quiet is-enabled $unit 2>/dev/null; then
-        bad "$name: does not start at boot; run: systemctl enable $unit"
+        bad "$name: does not start at boot; run: systemctl enable --now $unit"
     elif ! systemctl --quiet is-active $unit 2>/dev/null; then
         bad "$name: not running; look: journalctl -u $name -n 20"
     else

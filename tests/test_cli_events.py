@@ -188,6 +188,18 @@ def test_mistakes_are_one_line_with_the_remedy(
     assert (result.returncode, result.stdout, result.stderr) == (status, "", complaint)
 
 
+@pytest.mark.parametrize("output", ["table", "jsonl", "csv"])
+def test_an_export_to_a_full_disk_says_so(event_log: EventLog, make_event: MakeEvent, output: str) -> None:
+    for _ in range(30):
+        event_log.append(make_event())
+    program = "from appliance.cli.main import main; main()"
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        command = [sys.executable, "-c", program, "events", "--db", str(event_log.path), "--format", output]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 74
+    assert done.stderr == b"appliance: the output: the disk is full; free space on it\n"
+
+
 def test_a_reader_that_leaves_early_is_no_error(event_log: EventLog, make_event: MakeEvent) -> None:
     for _ in range(300):
         event_log.append(make_event())

@@ -82,6 +82,35 @@ def test_quiet_degraded_deaf_and_gone_are_told_apart(make_event: MakeEvent) -> N
     assert "microphone 3 is dead" in text_of(board)
 
 
+def test_a_unit_that_has_fallen_silent_is_gone_whatever_it_said_last(make_event: MakeEvent) -> None:
+    """Where unit and broker lose their power together there is no last will, and `online` is kept for ever."""
+    now_s = 100.0
+    board = Board(lambda: now_s)
+    health = "acoustic/v1/north/{}/health", b'{"schema": "acoustic.health.v1", "site": "north", "node": "%s"}'
+    for node in ("a", "b", "c"):
+        board.take(*status_of(node, "online"))
+    board.take(health[0].format("a"), health[1] % b"a")
+    board.take(*message_of(make_event(node="a")))
+    now_s += 60.0
+    board.take(health[0].format("b"), health[1] % b"b")
+    now_s += 60.0
+    # Whose health the watcher may not read is not judged by it.
+    assert [(unit.node, status) for unit, status in board.units()] == [("a", "gone"), ("b", "quiet"), ("c", "quiet")]
+    assert "silent, said last that it is online" in text_of(board)
+    board.take(health[0].format("a"), health[1] % b"a")
+    assert [(unit.node, status) for unit, status in board.units()] == [("a", "active"), ("b", "quiet"), ("c", "quiet")]
+    assert board.rejected == {}
+
+
+def test_what_an_outage_held_up_does_not_look_new(make_event: MakeEvent) -> None:
+    event = make_event(severity="alert")
+    board = Board(utc_ns=lambda: event.onset_utc_ns + 2 * 3600 * 1_000_000_000)
+    board.take(*message_of(event))
+    board.take(*message_of(make_event(node="mast-2", clock="unsynchronised")))
+    rows = [line for line in text_of(board).splitlines() if "047°" in line]
+    assert [row.split(" ago")[0] for row in rows] == ["0 s", "2 h 00 min"]
+
+
 def test_a_state_that_comes_twice_counts_once(make_event: MakeEvent) -> None:
     board, event = Board(), make_event(severity="alert")
     assert board.take(*message_of(event, "alerts")) is not None
@@ -179,6 +208,39 @@ def test_a_unit_whose_retained_status_is_cleared_is_gone_from_the_screen(broker:
     assert board.rejected == {}
 
 
+def test_what_the_taker_did_not_finish_comes_again_to_the_same_client_id(broker: Broker, make_event: MakeEvent) -> None:
+    """Killed, or stopped by a full disk, before its line was written: to the broker it is not delivered."""
+    taken: list[str] = []
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def feed_to(take: Callable[[str, bytes], object]) -> Feed:
+        mqtt = MqttSettings(host="127.0.0.1", port=broker.port)
+        return Feed(mqtt, ["acoustic/v1/+/+/alerts"], take, client_id="command-centre")
+
+    def stepped(feed: Feed, done: Callable[[], object]) -> bool:
+        feed.step(0.1)
+        return bool(done())
+
+    def fails(feed: Feed) -> bool:
+        try:
+            feed.step(0.1)
+        except OSError:
+            return True
+        return False
+
+    failing = feed_to(fail)
+    wait_until(lambda: stepped(failing, lambda: failing.connected), "subscribed")
+    say(broker.port, message_of(make_event(), "alerts"))
+    wait_until(lambda: fails(failing), "the alert")
+    failing.close()
+    feed = feed_to(lambda topic, _: taken.append(topic))
+    wait_until(lambda: stepped(feed, lambda: taken), "the same alert")
+    feed.close()
+    assert taken == [f"{UNIT}/alerts"]
+
+
 def test_memory_is_bounded(make_event: MakeEvent) -> None:
     board = Board()
     for _ in range(1_200):
@@ -190,7 +252,8 @@ def test_memory_is_bounded(make_event: MakeEvent) -> None:
     ("cause", "topic", "payload"),
     [
         ("topic", "acoustic/v2/north/mast-1/status", b"{}"),
-        ("topic", f"{UNIT}/health", b'{"site":"north","node":"mast-1"}'),
+        ("topic", f"{UNIT}/config", b'{"site":"north","node":"mast-1"}'),
+        ("health", f"{UNIT}/health", b'{"site":"north","node":"mast-1"}'),
         ("tracks", f"{UNIT}/tracks", b'{"site":"north","node":"mast-1"}'),
         ("tracks", *tracks_of("mast-1", 5)),
         ("tracks", *tracks_of("mast-1", {"event_id": "x"})),

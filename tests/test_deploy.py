@@ -5,6 +5,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
@@ -111,6 +112,45 @@ def test_an_upgrade_mends_the_units_and_keeps_the_sites_own_files(tree: Tree) ->
     finally:
         site.write_text(pristine[0], encoding="utf-8")
         password.write_text("", encoding="utf-8")
+
+
+@pytest.fixture
+def other_tree(tree: Tree, tmp_path: Path) -> Tree:
+    """A copy of the tree, to be damaged."""
+    shutil.copytree(tree.root, tmp_path / "root", symlinks=True)
+    return Tree(tmp_path / "root", tree.wheels, "")
+
+
+@pytest.mark.parametrize("damage", ["cut off while it was made", "the system's Python is another now"])
+def test_an_environment_that_cannot_run_is_made_anew(other_tree: Tree, damage: str) -> None:
+    venv = other_tree.root / "opt/appliance/venv"
+    (library,) = (venv / "lib").iterdir()
+    if damage == "cut off while it was made":
+        shutil.rmtree(library / "site-packages" / "pip")
+    else:
+        library.rename(library.with_name("python3.9"))
+    assert other_tree.programme("--version", check=False).returncode != 0 or "cut off" in damage
+    assert "installed /opt/appliance/venv" in other_tree.install()
+    assert other_tree.programme("--version").stdout.startswith("appliance ")
+
+
+def test_the_services_can_read_what_a_strict_root_installs(other_tree: Tree) -> None:
+    programme = other_tree.root / "opt/appliance"
+    run("chmod", "-R", "go-rwx", programme)
+    (programme / "wheel.sha256").unlink()
+    install = (DEPLOY / "install.sh", "--root", other_tree.root, "--wheels", other_tree.wheels)
+    run("sh", "-c", 'umask 077; exec "$@"', "sh", *install)
+    closed = [
+        path for path in [programme, *programme.rglob("*")] if not path.is_symlink() and not path.stat().st_mode & 0o4
+    ]
+    assert closed == []
+
+
+@pytest.mark.parametrize("folder", ["my card", "c" * 100])
+def test_a_root_whose_scripts_would_not_start_is_refused(tmp_path: Path, folder: str) -> None:
+    refused = run(DEPLOY / "install.sh", "--root", tmp_path / folder, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.endswith("; mount the card elsewhere\n")
 
 
 def test_secrets_are_for_root_and_the_site_file_for_the_services(tree: Tree) -> None:

@@ -45,6 +45,8 @@ class MqttUser:
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+        # It holds what holds it, and would be found unclosed whenever Python next looks for such.
+        del self.client
 
 
 @pytest.fixture

@@ -23,14 +23,14 @@ class Authority:
         usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
         openssl("req", "-x509", "-subj", f"/CN={name}", "-out", self.certificate, *usage, *new_key(self._key))
 
-    def issue(self, name: str, alternative_name: str = "IP:127.0.0.1") -> dict[str, Path]:
+    def issue(self, name: str, alternative_name: str = "IP:127.0.0.1", days: int = 30) -> dict[str, Path]:
         """Certificate and key, as the site file names them."""
         certificate, key = self._directory / f"{name}.crt", self._directory / f"{name}.key"
         request, extensions = self._directory / f"{name}.csr", self._directory / f"{name}.ext"
         extensions.write_text(f"subjectAltName={alternative_name}\nauthorityKeyIdentifier=keyid\n")
         openssl("req", "-subj", f"/CN={name}", "-out", request, *new_key(key))
         signed_by = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial")
-        openssl("x509", "-req", "-in", request, "-out", certificate, "-extfile", extensions, *signed_by)
+        openssl("x509", "-req", "-days", days, "-in", request, "-out", certificate, "-extfile", extensions, *signed_by)
         return {"cert_file": certificate, "key_file": key}
 
 
@@ -95,6 +95,15 @@ def test_a_broker_of_another_name_is_refused(tmp_path: Path, authority: Authorit
     said = failure(over_tls(broker, authority, authority.issue("unit")))
     broker.stop()
     assert "TLS failed (IP address mismatch, certificate is not valid for '127.0.0.1'.)" in said
+
+
+def test_a_certificate_that_is_out_of_date_leads_to_the_clock_too(tmp_path: Path, authority: Authority) -> None:
+    """A unit without a battery-backed clock believes any date."""
+    broker = tls_broker(tmp_path, authority, authority.issue("broker", days=-1))
+    broker.start()
+    said = failure(over_tls(broker, authority, authority.issue("unit")))
+    broker.stop()
+    assert "TLS failed (certificate has expired); check the unit's clock (`timedatectl`), [mqtt] ca_file" in said
 
 
 def test_a_unit_without_papers_is_refused(guarded: Broker, authority: Authority) -> None:

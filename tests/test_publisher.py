@@ -284,6 +284,28 @@ def test_what_an_outage_makes_stale_is_left_out_and_nothing_else(
     assert topics == ["alerts", "alerts", "events", "events", "events", "events"]
 
 
+def test_a_unit_that_has_much_to_deliver_says_that_it_is_there(
+    tmp_path: Path, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    """Over a slow link a long outbox takes hours; one message at a time is the slowest there is."""
+    (tmp_path / "broker").mkdir()
+    broker = Broker(tmp_path / "broker", settings=("allow_anonymous true", "max_inflight_messages 1"))
+    broker.start()
+    publisher = Publisher(tmp_path, broker.port)
+    for _ in range(100):
+        event_log.append(make_event(severity="detection"))
+    try:
+        with Subscriber(broker.port) as subscriber:
+            publisher.start()
+            wait_until(lambda: len(subscriber.on("events")) == 100, "all events")
+            topics = [message.topic.split("/")[4] for message in subscriber.on()]
+    finally:
+        publisher.clean()
+        broker.stop()
+    last = len(topics) - topics[::-1].index("events")
+    assert {"status", "config", "health"} <= set(topics[:last])
+
+
 def test_an_alert_too_old_to_act_on_is_withheld_and_on_record(
     tmp_path: Path, broker: Broker, publisher: Publisher, make_event: MakeEvent
 ) -> None:
@@ -303,6 +325,24 @@ def test_an_alert_too_old_to_act_on_is_withheld_and_on_record(
     assert messages_of(subscriber.on("events")) == [stale, fresh]
     with Outbox(tmp_path / "events.db") as outbox:
         assert outbox.counts() == {"pending": 0, "delivered": 3, "superseded": 0, "expired": 1}
+
+
+def test_a_late_alert_whose_event_goes_on_is_raised_all_the_same(
+    tmp_path: Path, broker: Broker, publisher: Publisher, make_event: MakeEvent
+) -> None:
+    now = Stamp.now()
+    an_hour_ago = Stamp(now.utc_ns, now.boot_id, now.boot_ns - 3600 * 1_000_000_000)
+    over, going_on = lifecycle(make_event, 0, severity="alert"), lifecycle(make_event, 1, severity="alert")[:-1]
+    with EventLog(tmp_path / "events.db", clock=lambda: an_hour_ago) as log:
+        for event in (*over, *going_on):
+            log.append(event)
+    with EventLog(tmp_path / "events.db") as log, Subscriber(broker.port) as subscriber:
+        log.set_state("sensor", HEARING)
+        publisher.start()
+        wait_until(lambda: len(subscriber.on("events")) == 4, "all events")
+        assert publisher.stop() == 0
+        assert messages_of(subscriber.on("alerts")) == [going_on[0]]
+        assert subscriber.on("alerts")[0].expiry_s == pytest.approx(600, abs=60)
 
 
 def test_kill_9_and_outages_lose_nothing_and_reorder_nothing(
@@ -445,6 +485,54 @@ def test_a_setting_that_only_a_person_can_mend_ends_it_with_78(tmp_path: Path, b
     assert publisher.log() == (
         f"appliance: {password}: [mqtt] password_file: mode 0644 lets others read it; run `chmod 0600 {password}`\n"
     )
+
+
+def test_a_port_that_another_program_has_keeps_no_alert_back(
+    tmp_path: Path, broker: Broker, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    event_log.set_state("sensor", HEARING)
+    event_log.append(make_event(severity="alert"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, Subscriber(broker.port) as subscriber:
+        port = taken.getsockname()[1]
+        publisher = Publisher(tmp_path, broker.port, "[metrics]", f"port = {port}")
+        try:
+            publisher.start()
+            wait_until(lambda: subscriber.on("alerts") and subscriber.status(), "alert and status")
+            said = subscriber.status()
+        finally:
+            publisher.clean()
+    assert said is not None
+    assert said["state"] == "degraded"
+    assert said["reasons"] == [f"[metrics] port: 127.0.0.1:{port}: Address already in use; give another port"]
+
+
+def test_what_a_broker_finds_too_large_costs_a_line_and_not_the_connection(
+    tmp_path: Path, event_log: EventLog, make_event: MakeEvent
+) -> None:
+    (tmp_path / "broker").mkdir()
+    broker = Broker(tmp_path / "broker", settings=("allow_anonymous true", "max_packet_size 3000"))
+    broker.start()
+    publisher = Publisher(tmp_path, broker.port)
+    event_log.set_state("sensor", HEARING)
+    event_log.set_state("config", {"policy": "x" * 3000})
+    event_log.append(make_event(severity="alert"))
+    try:
+        with Subscriber(broker.port) as subscriber:
+            publisher.start()
+            wait_until(lambda: subscriber.on("alerts") and subscriber.on("health"), "alert and health")
+            event_log.append(make_event(severity="alert"))
+            wait_until(lambda: len(subscriber.on("alerts")) == 2, "the next alert")
+            assert subscriber.on("config") == []
+            assert publisher.stop() == 0
+    finally:
+        publisher.clean()
+        broker.stop()
+    where = f"MQTT broker 127.0.0.1:{broker.port}"
+    why = "refused: Packet too large; raise what the broker takes (Mosquitto: max_packet_size)"
+    assert publisher.log().splitlines() == [
+        f"WARNING {where}: acoustic/v1/north/mast-1/config: {why}",
+        f"INFO {where}: connected",
+    ]
 
 
 def test_an_event_log_that_cannot_be_opened_ends_it_with_74(tmp_path: Path, broker: Broker) -> None:

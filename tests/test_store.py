@@ -152,20 +152,26 @@ def test_a_message_is_pending_until_it_is_settled(event_log: EventLog, make_even
         assert outbox.counts()["delivered"] == 1
 
 
-def test_only_updates_that_a_later_change_makes_stale_are_superseded(
+def test_only_updates_that_a_later_change_makes_stale_are_called_stale(
     event_log: EventLog, make_event: MakeEvent
 ) -> None:
     ended, running = lifecycle(make_event, 3, severity="detection"), lifecycle(make_event, 3, severity="detection")[:-1]
     for event in [*ended, *running]:
         event_log.append(event)
     with Outbox(event_log.path) as outbox:
-        assert outbox.supersede_updates() == 5
-        assert outbox.supersede_updates() == 0
-    assert queued(event_log.path) == [
-        ("events", "new", 0),
-        ("events", "new", 0),
-        ("events", "end", 4),
-        ("events", "update", 3),
+        waiting = outbox.pending(20)
+        assert outbox.latest_id() == max(message.outbox_id for message in waiting)
+    told = [
+        (message.is_stale, message.is_open, json.loads(message.payload)["state"], message.event_id)
+        for message in waiting
+    ]
+    assert sorted(told, key=lambda each: each[:3]) == [
+        (False, False, "end", ended[0].event_id),
+        (False, False, "new", ended[0].event_id),
+        (False, True, "new", running[0].event_id),
+        (False, True, "update", running[0].event_id),
+        *[(True, False, "update", ended[0].event_id)] * 3,
+        *[(True, True, "update", running[0].event_id)] * 2,
     ]
 
 
@@ -266,6 +272,8 @@ def test_a_folder_that_the_service_sees_read_only_leads_to_its_unit(small_disk: 
     for name in ("events.db", "not-there-yet.db"):
         with pytest.raises(StoreError, match=rf"{name}: .* ReadWritePaths={small_disk}$"):
             EventLog(small_disk / name)
+    with pytest.raises(StoreError, match="to read the log, copy it and its -wal"):
+        EventLog(small_disk / "events.db", read_only=True)
 
 
 def test_reading_a_missing_log_does_not_make_one(tmp_path: Path) -> None:

@@ -74,6 +74,31 @@ def test_a_commit_on_a_full_disk_takes_the_oldest_clips_then_tracks_then_what_wa
     assert integrity_faults(path) == []
 
 
+def test_a_file_that_cannot_be_removed_keeps_nothing_else_from_making_room(
+    small_disk: Path, make_event: MakeEvent
+) -> None:
+    """One that somebody keeps as evidence: `chattr +i`, or in a folder of root's."""
+    path, held = small_disk / "events.db", small_disk / "clips" / "2026-09" / "0.bin"
+    put_files(small_disk, "clips", 3)
+    subprocess.run(["mount", "--bind", held, held], check=True)
+    try:
+        with EventLog(path) as log:
+            log.append(make_event())
+            retain(path, RetentionSettings(clips_mb=2), clock_is_set=True)
+            assert names(small_disk, "clips") == ["0.bin", "2.bin"]
+            held_back = held_bytes(path)
+            assert held_back > 0
+            alerts = 0
+            while held_bytes(path):
+                fill(small_disk)
+                log.append(make_event(class_label="x" * 4000))
+                alerts += 1
+            assert names(small_disk, "clips") == ["0.bin"]
+            assert alerts < 10_000
+    finally:
+        subprocess.run(["umount", held], check=True)
+
+
 def test_without_anything_to_spare_detections_make_room_for_alerts(small_disk: Path, make_event: MakeEvent) -> None:
     """Those that are delivered before those that are not; no alert goes, and none is refused."""
     path = small_disk / "events.db"

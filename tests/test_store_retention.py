@@ -191,7 +191,7 @@ def test_detections_that_went_undelivered_are_told_for_a_day(path: Path, make_ev
     logged(path, make_event, at(0))
     shed(path, at(0))
     assert left(path) == set()
-    for days, told in ((0.9, True), (1.1, False)):
+    for days, told in ((0.9, True), (1.1, False), (-0.1, True), (-365.0, False)):
         with Outbox(path, clock=partial(at, days)) as outbox:
             assert outbox.shed() == told
 

@@ -1,5 +1,6 @@
 """The `appliance` command. Errors of ours are one line on stderr; each command is imported only when it is called."""
 
+import errno
 import importlib
 import io
 import sys
@@ -10,7 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from appliance import __version__
-from appliance.errors import DENIED, ApplianceError, ConfigError
+from appliance.errors import DENIED, ApplianceError, ConfigError, StoreError
 from appliance.telemetry import set_up_logging
 
 COMMANDS = {
@@ -116,3 +117,9 @@ def main() -> None:
         # Of whatever file: only a person can give access, and systemd need not try again.
         sys.stderr.write(f"appliance: {error.filename or error}: {DENIED}\n")
         sys.exit(ConfigError.exit_status)
+    except OSError as error:
+        # What was exported is cut off; whoever called must not take it for the whole.
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write(f"appliance: {error.filename or 'the output'}: the disk is full; free space on it\n")
+        sys.exit(StoreError.exit_status)

@@ -74,7 +74,8 @@ def watch(
             sys.stdout.flush()
 
     unit = f"acoustic/v1/{_level('site', site)}/{_level('node', node)}"
-    topics = [f"{unit}/status", f"{unit}/events/+", f"{unit}/alerts", *([] if jsonl else [f"{unit}/tracks"])]
+    screen_only = [] if jsonl else [f"{unit}/health", f"{unit}/tracks"]
+    topics = [f"{unit}/status", f"{unit}/events/+", f"{unit}/alerts", *screen_only]
     feed = Feed(settings, topics, take, client_id=client_id)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

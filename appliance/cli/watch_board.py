@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from appliance import wire
 from appliance.errors import WireError
+from appliance.publish.presence import HEALTH_PERIOD_S, HEALTH_SCHEMA
 from appliance.types import Event
 
 UnitStatus = Literal["quiet", "active", "degraded", "deaf", "gone", "unknown"]
@@ -22,6 +23,9 @@ _MOST_ENDED = 20
 _MOST_REASONS = 8
 _MOST_REMEMBERED = 100_000
 _LONGEST_TEXT = 160
+# Where unit and broker lose their power together nobody is left to say the last will, and `online` stays: a unit that
+# has left out its health three times is gone, whatever it said.
+_SILENT_S = 3 * HEALTH_PERIOD_S + 10.0
 # A unit says its tracks at least twice a second.
 _LIVE_S = 2.0
 
@@ -40,6 +44,8 @@ class Unit:
     """Why it is not online."""
     hearing: bool = True
     """Whether sound comes from its microphones; True too where it does not say."""
+    says_health: bool = False
+    """Its health has been heard, so that its silence means something; an access list may keep that from a watcher."""
     heard_s: float = 0.0
     """When anything came from it last, on the watcher's own clock."""
 
@@ -51,7 +57,7 @@ class Shown:
     event: Event
     """Its latest state."""
     since_s: float
-    """When it was first seen here, on the watcher's own clock."""
+    """When it began, on the watcher's own clock; when it was first seen here, where the unit's clock is not set."""
     now_deg: tuple[float, float] | None = None
     """True bearing and sigma of its track at this moment; None where the unit does not say."""
 
@@ -59,8 +65,9 @@ class Shown:
 class Board:
     """Takes messages one by one; each `id` counts once."""
 
-    def __init__(self, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock_s: Callable[[], float] = time.monotonic, utc_ns: Callable[[], int] = time.time_ns) -> None:
         self._clock_s = clock_s
+        self._utc_ns = utc_ns
         self._units: OrderedDict[tuple[str, str], Unit] = OrderedDict()
         self._open: OrderedDict[str, Shown] = OrderedDict()
         self._seen = _Recent()
@@ -85,7 +92,11 @@ class Board:
         """All units, by site and name."""
         busy = {(shown.event.site, shown.event.node) for shown in self._open.values()}
         found = sorted(self._units.items())
-        return [(unit, _status(unit, active=key in busy)) for key, unit in found]
+        now_s = self._clock_s()
+        return [
+            (unit, _status(unit, active=key in busy))
+            for key, unit in ((key, _silent(unit, now_s)) for key, unit in found)
+        ]
 
     def open_events(self) -> list[Shown]:
         """Events without an end, the newest first."""
@@ -120,6 +131,11 @@ class Board:
         if kind == "status":
             self._take_status(site, node, message)
             return message
+        if kind == "health":
+            if message.get("schema") != HEALTH_SCHEMA:
+                raise _RejectedError("health")
+            self._note(replace(self._units.get((site, node), Unit(site, node)), says_health=True))
+            return None
         if kind in ("events", "alerts"):
             return message if self._take_event(site, node, payload) else None
         if kind == "tracks":
@@ -172,7 +188,7 @@ class Board:
 
     def _show(self, key: str, event: Event) -> None:
         known = self._open.get(key)
-        shown = Shown(event, known.since_s if known else self._clock_s())
+        shown = Shown(event, known.since_s if known else self._clock_s() - self._age_s(event))
         if event.state == "end":
             self._open.pop(key, None)
             self._live.pop(key, None)
@@ -181,6 +197,10 @@ class Board:
         self._open[key] = shown
         if len(self._open) > _MOST_EVENTS:
             self._live.pop(self._open.popitem(last=False)[0], None)
+
+    def _age_s(self, event: Event) -> float:
+        """How long ago it began: after an outage of hours what comes first is hours old, and must not look new."""
+        return max(0.0, (self._utc_ns() - event.onset_utc_ns) / 1e9) if event.clock == "synchronised" else 0.0
 
     def _drop(self, site: str, node: str) -> None:
         """Forget a unit, and the events of which no end will come."""
@@ -228,6 +248,13 @@ def _status(unit: Unit, *, active: bool) -> UnitStatus:
     if unit.state == "degraded":
         return "degraded" if unit.hearing else "deaf"
     return "gone" if unit.state == "offline" else "unknown"
+
+
+def _silent(unit: Unit, now_s: float) -> Unit:
+    """The unit, or what is to be thought of it where nothing has come from it for too long."""
+    if not unit.says_health or unit.state not in ("online", "degraded") or now_s - unit.heard_s <= _SILENT_S:
+        return unit
+    return replace(unit, state="offline", reasons=(f"silent, said last that it is {unit.state}", *unit.reasons))
 
 
 def _is_plain(text: str) -> bool:

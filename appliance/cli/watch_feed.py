@@ -1,5 +1,6 @@
 """A subscription that comes back after each outage, run in its caller's thread."""
 
+import contextlib
 import random
 import ssl
 import time
@@ -36,7 +37,8 @@ class Feed:
     ) -> None:
         """Reads password and certificates, connects nowhere yet; raises `ConfigError`.
 
-        With a `client_id` the broker keeps what is sent while this feed is away; without one, nothing.
+        With a `client_id` the broker keeps what is sent while this feed is away; without one, nothing. What `take` has
+        not finished is not acknowledged, and comes again.
         """
         self._mqtt = mqtt
         self._filters = [(name, 1) for name in filters]
@@ -46,7 +48,7 @@ class Feed:
         self._tls = tls_context(mqtt)
         self._client: Client | None = None
         self._refusal = ""
-        self._arrived: list[tuple[str, bytes]] = []
+        self._arrived: list[MQTTMessage] = []
         self._due_s = 0.0
         self.connected = False
         """Subscribed, so that silence means something."""
@@ -76,8 +78,11 @@ class Feed:
             raise self._lost(f"{getattr(error, 'strerror', None) or error}; check host and port") from error
         # Here and not in paho's callback, where an error of the taker would look like one of the network.
         arrived, self._arrived = self._arrived, []
-        for topic, payload in arrived:
-            self._take(topic, payload)
+        for message in arrived:
+            # MQTT forbids a topic that is no text, a broker may not.
+            with contextlib.suppress(UnicodeDecodeError):
+                self._take(message.topic, bytes(message.payload))
+            self._client.ack(message.mid, message.qos)
         if self._refusal:
             raise self._lost(self._refusal)
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -99,6 +104,7 @@ class Feed:
             clean_session=None if mqtt5 else not stays,
             protocol=MQTTProtocolVersion.MQTTv5 if mqtt5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
+            manual_ack=True,
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
         if self._mqtt.username is not None:
@@ -138,11 +144,7 @@ class Feed:
 
     def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
         del client, userdata
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:  # MQTT forbids such a topic, a broker may not
-            return
-        self._arrived.append((topic, bytes(message.payload)))
+        self._arrived.append(message)
 
     def _lost(self, what: str) -> BrokerError:
         self._hang_up()

@@ -82,6 +82,8 @@ class Commands:
         self._look_due_s = 0.0
         self._restart_asked = False
         self._answers_wait = False
+        self.waiting = 0
+        """Answers for which the latest look found no room."""
         self.accepted = 0
         """Commands that were carried out, or handed to the sensor; a repeat counts again."""
         self.rejected: Counter[str] = Counter()
@@ -220,6 +222,7 @@ class Commands:
                 del self._in_flight[row]
         waiting = [answer for answer in log.unsent() if answer.row not in self._in_flight]
         self._answers_wait = bool(waiting)
+        self.waiting = 0
         for answer in waiting:
             left_s = int(ANSWER_EXPIRY_S + JOB_TIMEOUT_S - answer.age_s)
             if left_s < 1:
@@ -233,6 +236,8 @@ class Commands:
                     correlation=answer.correlation,
                 )
                 self._in_flight[answer.row] = self._connector.publish(outgoing)
+            else:
+                self.waiting += 1
 
     def _answer(
         self,

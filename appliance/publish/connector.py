@@ -24,10 +24,12 @@ from appliance.config import MqttSettings
 from appliance.errors import BrokerError
 from appliance.publish.credentials import read_password, tls_context
 from appliance.publish.packets import (
+    PACKET_TOO_LARGE,
     Incoming,
     Outgoing,
     connect_properties,
     incoming,
+    packet_bytes,
     publish_properties,
     refusal,
     subscription,
@@ -88,6 +90,7 @@ class Connector:
         self._connected_s = 0.0
         self._refusal: str | None = None
         self._window = _MAX_IN_FLIGHT
+        self._max_packet_bytes: int | None = None
         self._sent: dict[int, _Sent] = {}
         self._told_refused: set[str] = set()
         self._acknowledged: list[int] = []
@@ -140,11 +143,14 @@ class Connector:
         """Send, and return the number by which `acknowledged` will name the message on this connection.
 
         Where the broker refuses what `must_arrive`, the connection is given up, and the caller sends it again on the
-        next; anything else that it refuses is told in the log and dropped. Raises `BrokerError` where there is no
+        next; anything else that it refuses, or says that it would, is told in the log and dropped: 0, in the latter case. Raises `BrokerError` where there is no
         connection.
         """
         if self._client is None or not self.connected:
             raise BrokerError(f"{self.broker}: not connected")
+        if not must_arrive and self._is_too_large(message):
+            self._tell_refused(str(message.topic), refusal(PACKET_TOO_LARGE))
+            return 0
         number = self._send(self._client, message, qos=1)
         self._sent[number] = _Sent(str(message.topic), time.monotonic(), must_arrive)
         return number
@@ -155,7 +161,7 @@ class Connector:
         Nothing waits here: what is only worth something now must not fill the memory, nor hold up an alert.
         Raises `BrokerError` where the connection breaks.
         """
-        if self._client is None or not self.connected or self._client.want_write():
+        if self._client is None or not self.connected or self._client.want_write() or self._is_too_large(message):
             return False
         self._send(self._client, message, qos=0)
         return True
@@ -212,6 +218,16 @@ class Connector:
             raise self._lost("connection lost")
         return info.mid
 
+    def _is_too_large(self, message: Outgoing) -> bool:
+        """True where the broker would hang up on it, and on each connection again; MQTT 5 brokers say what they take."""
+        return self._max_packet_bytes is not None and packet_bytes(message) > self._max_packet_bytes
+
+    def _tell_refused(self, topic: str, why: str) -> None:
+        # Alerts matter more than whatever this is: the connection is kept.
+        if topic not in self._told_refused and len(self._told_refused) < _MAX_TOLD:
+            _LOG.warning("MQTT broker %s: %s: %s", self.broker, topic, why)
+            self._told_refused.add(topic)
+
     def _attempt(self) -> Client:
         client = self._new_client()
         try:
@@ -227,7 +243,10 @@ class Connector:
                 client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s)
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", None) or error.reason or str(error)
-            raise self._lost(f"TLS failed ({reason}); check [mqtt] ca_file and the broker's certificate") from error
+            # A unit without a battery-backed clock may believe any date until the network has told it.
+            clock = "the unit's clock (`timedatectl`), " if "expired" in reason or "not yet valid" in reason else ""
+            remedy = f"check {clock}[mqtt] ca_file and the broker's certificate"
+            raise self._lost(f"TLS failed ({reason}); {remedy}") from error
         except _FOREIGN as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise self._lost(f"cannot be reached ({reason}); check [mqtt] host and port, and the network") from error
@@ -273,6 +292,7 @@ class Connector:
         self.connections += 1
         self._connected_s = time.monotonic()
         self._window = min(_MAX_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _MAX_IN_FLIGHT))
+        self._max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
 
         if self._subscribe is not None:
             client.subscribe(self._subscribe, options=subscription())
@@ -314,10 +334,8 @@ class Connector:
             # Kept pending: the broker's access list can be mended, a message that is marked sent cannot.
             self._refusal = self._refusal or f"{sent.topic}: {refusal(reason)}"
             return
-        elif sent.topic not in self._told_refused and len(self._told_refused) < _MAX_TOLD:
-            # Alerts matter more than whatever this is: the connection is kept.
-            _LOG.warning("MQTT broker %s: %s: %s", self.broker, sent.topic, refusal(reason))
-            self._told_refused.add(sent.topic)
+        else:
+            self._tell_refused(sent.topic, refusal(reason))
         del self._sent[mid]
 
     def _no_answer(self) -> str:

@@ -21,8 +21,13 @@ _REMEDIES = {
     "Bad user name or password": "check [mqtt] username and password_file",
     "Not authorized": "check the broker's access list",
     "Client identifier not valid": "check the broker's access list",
+    "Packet too large": "raise what the broker takes (Mosquitto: max_packet_size)",
     "Session taken over": "another unit uses this client id; give each unit its own node name and machine id",
 }
+
+PACKET_TOO_LARGE = ReasonCode(PacketTypes.DISCONNECT, "Packet too large")
+# The first byte, four for the length, two before the topic, two of the packet's number.
+_MOST_HEADER_BYTES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,12 @@ def connect_properties(*, stays: bool) -> Properties:
 def publish_properties(message: Outgoing) -> Properties:
     """Of PUBLISH."""
     return _message_properties(PacketTypes.PUBLISH, message)
+
+
+def packet_bytes(message: Outgoing) -> int:
+    """How long it is as an MQTT 5 packet, at most three bytes too many."""
+    properties: bytes = publish_properties(message).pack()  # type: ignore[no-untyped-call]
+    return _MOST_HEADER_BYTES + len(str(message.topic).encode()) + len(properties) + len(message.payload.encode())
 
 
 def will_properties(will: Outgoing, delay_s: int) -> Properties:

@@ -28,26 +28,27 @@ def assess(sensor: UnitState | None, faults: Sequence[str] = ()) -> tuple[Status
     return ("degraded", reasons) if reasons else ("online", [])
 
 
+def speaks(sensor: UnitState | None) -> bool:
+    """True where the sensor has just said something."""
+    return sensor is not None and sensor.age_s <= SENSOR_SILENT_S
+
+
 def hears(sensor: UnitState | None) -> bool:
     """True where the sensor says, and has just said, that it hears: one that is merely degraded is not deaf."""
-    return _is_fresh(sensor) and _said(sensor).get("hearing") is True
+    return speaks(sensor) and _said(sensor).get("hearing") is True
 
 
 def _of_sensor(sensor: UnitState | None) -> list[str]:
     """Why the sensor does not do its work. One that says nothing is not a quiet night."""
     if sensor is None:
         return ["the sensor has not reported yet"]
-    if not _is_fresh(sensor):
+    if not speaks(sensor):
         return ["the sensor has stopped reporting"]
     faults = _said(sensor).get("faults")
     reasons = [str(fault) for fault in faults if fault] if isinstance(faults, list) else []
     if not hears(sensor) and not reasons:
         reasons = ["the sensor does not hear"]
     return reasons
-
-
-def _is_fresh(sensor: UnitState | None) -> bool:
-    return sensor is not None and sensor.age_s <= SENSOR_SILENT_S
 
 
 def _said(state: UnitState | None) -> dict[str, Any]:
@@ -79,6 +80,8 @@ class Presence:
         self._connection = 0
         self._said: dict[Topic, dict[str, Any]] = {}
         self._health_due_s = 0.0
+        self.waiting = 0
+        """Messages for which the latest step found no room."""
 
     def step(
         self,
@@ -98,6 +101,7 @@ class Presence:
             self._said.clear()
             self._health_due_s = 0.0
             self._announced = 0
+        self.waiting = 0
         state, reasons = assess(states.get("sensor"), faults)
         said = {"state": state, "reasons": reasons, "hearing": hears(states.get("sensor"))}
         also = _novelty(states.get("health")) | _adjusted(adjustments)
@@ -107,23 +111,29 @@ class Presence:
             self._topics.config, CONFIG_SCHEMA, {"version": __version__, "sensor": config.value if config else None}
         )
         if time.monotonic() >= self._health_due_s:
-            self._health_due_s = time.monotonic() + HEALTH_PERIOD_S
             told = {"sensor": sensor.value, "sensor_age_s": sensor.age_s} if sensor else {"sensor": None}
-            self._say(self._topics.health, HEALTH_SCHEMA, told | {"publisher": health()})
+            if self._say(self._topics.health, HEALTH_SCHEMA, told | {"publisher": health()}):
+                self._health_due_s = time.monotonic() + HEALTH_PERIOD_S
         for announcement in self._announcements[self._announced : self._announced + max(0, self._connector.room)]:
             self._connector.publish(announcement)
             self._announced += 1
+        self.waiting += len(self._announcements) - self._announced
 
     def farewell(self) -> None:
         """Say `offline`, for a stop that was asked for."""
         if self._connector.connected:
             self._say(self._topics.status, wire.STATUS_SCHEMA, _offline("stopped"))
 
-    def _say(self, topic: Topic, schema: str, content: dict[str, Any]) -> None:
-        if self._said.get(topic) == content or self._connector.room <= 0:
-            return
+    def _say(self, topic: Topic, schema: str, content: dict[str, Any]) -> bool:
+        """False where there is no room for it now."""
+        if self._said.get(topic) == content:
+            return True
+        if self._connector.room <= 0:
+            self.waiting += 1
+            return False
         self._connector.publish(_outgoing(topic, schema, self._unit, content, {"time": wire.utc_text(time.time_ns())}))
         self._said[topic] = content
+        return True
 
 
 def _novelty(health: UnitState | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,7 +25,10 @@ def copy_database(path: Path, target: Path) -> None:
             source.backup(copy)
             # One file, with nothing beside it once somebody has looked into it.
             copy.execute("PRAGMA journal_mode = DELETE").fetchall()
-        settle_file(begun, like=path)
+        # The FAT of a stick knows neither mode nor owner; the copy is as good.
+        with suppress(PermissionError):
+            _liken(begun, path)
+        _sync(begun)
         begun.rename(target)
         _sync(target.parent)
     finally:
@@ -34,11 +37,7 @@ def copy_database(path: Path, target: Path) -> None:
 
 def settle_file(new: Path, *, like: Path) -> None:
     """Give a new file mode and, for root, owner of the old one, and force it to the disk (SQLite has not)."""
-    old = like.stat()
-    new.chmod(old.st_mode & 0o777)
-    # A technician with sudo must not leave a log behind that the services cannot write.
-    if os.geteuid() == 0:
-        os.chown(new, old.st_uid, old.st_gid)
+    _liken(new, like)
     _sync(new)
 
 
@@ -76,6 +75,14 @@ def remove_copy(copy: Path) -> int:
 
 def _is_copy(path: Path) -> bool:
     return path.is_file() and not path.name.endswith(("-wal", "-shm", ".new"))
+
+
+def _liken(new: Path, old: Path) -> None:
+    status = old.stat()
+    new.chmod(status.st_mode & 0o777)
+    # A technician with sudo must not leave a log behind that the services cannot write.
+    if os.geteuid() == 0:
+        os.chown(new, status.st_uid, status.st_gid)
 
 
 def _sync(path: Path) -> None:

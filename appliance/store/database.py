@@ -41,8 +41,8 @@ _REMEDIES = {
 
 
 _READ_ONLY = (
-    "{folder} is mounted read-only; for the services all but /var/lib/appliance is: let them write there with"
-    " `systemctl edit appliance-sensor appliance-publisher appliance-retention`, [Service] ReadWritePaths={folder}"
+    "{folder} is mounted read-only; to read the log, copy it and its -wal to a folder that you may write, and give --db; for"
+    " the services all but /var/lib/appliance is read-only: let them write there with `systemctl edit appliance-sensor appliance-publisher appliance-retention`, [Service] ReadWritePaths={folder}"
 )
 
 

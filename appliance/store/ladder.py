@@ -61,7 +61,10 @@ def files_of(path: Path, kind: Kind) -> list[tuple[int, int, Path]]:
 
 
 def remove_files(files: list[tuple[int, int, Path]], enough: Callable[[], bool]) -> tuple[int, int]:
-    """Remove files in their order until it is enough; returns their number and bytes. Raises `StoreError`."""
+    """Remove files in their order until it is enough; returns their number and bytes.
+
+    One that cannot be removed is passed over: it must keep neither those after it nor the event log from being dealt with.
+    """
     items = size_bytes = 0
     for _, size, file in files:
         if enough():
@@ -69,9 +72,8 @@ def remove_files(files: list[tuple[int, int, Path]], enough: Callable[[], bool])
         try:
             file.unlink(missing_ok=True)
         except OSError as error:
-            raise StoreError(
-                f"{file}: cannot be removed: {error.strerror}; give the appliance's user its folder"
-            ) from error
+            _LOG.warning("%s: cannot be removed: %s; give the appliance's user its folder", file, error.strerror)
+            continue
         items, size_bytes = items + 1, size_bytes + size
     return items, size_bytes
 
@@ -107,9 +109,10 @@ def make_room(path: Path, db: Database) -> None:
     """
     now = Stamp.now()
     removals: list[Removal] = []
-    with suppress(StoreError, sqlite3.Error, OSError):
+    with suppress(StoreError, OSError):
         for removal in shed_files(path, _ROOM_BYTES):
             removals.append(removal)
+    with suppress(sqlite3.Error, OSError):
         if free_bytes(path) < _LITTLE_BYTES:
             reserve.release(path)
             # Once the write-ahead log is written back, it is used again from its beginning.

@@ -13,17 +13,6 @@ from appliance.types import MessageOutcome, OutboxMessage
 # For ever would hide the next fault, and a sensor may be started anew before anybody has looked.
 _SHED_TOLD_NS = 86_400 * 1_000_000_000
 
-_SUPERSEDE = """
-    UPDATE outbox SET outcome = 'superseded', settled_utc_ns = ?
-    WHERE outcome IS NULL AND kind = 'events' AND event_row IN (
-        SELECT stale.id FROM outbox AS waiting JOIN events AS stale ON stale.id = waiting.event_row
-        WHERE waiting.outcome IS NULL AND stale.state = 'update' AND EXISTS (
-            SELECT 1 FROM events AS later
-            WHERE later.event_id = stale.event_id AND later.sequence > stale.sequence
-        )
-    )
-    """
-
 
 class Outbox:
     """Pending messages, in order of priority and then of commit. Order within one event always holds."""
@@ -48,7 +37,12 @@ class Outbox:
         """The next messages to send, without those already `sent` and waiting for their acknowledgement."""
         now = self._clock()
         query = f"""
-            SELECT outbox.id, kind, event_id, payload, clock, committed_utc_ns, boot_id, boot_ns
+            SELECT outbox.id, kind, event_id, payload,
+                NOT EXISTS (SELECT 1 FROM events AS e WHERE e.state = 'end' AND e.event_id = events.event_id),
+                state = 'update' AND EXISTS (
+                    SELECT 1 FROM events AS e WHERE e.event_id = events.event_id AND e.sequence > events.sequence
+                ),
+                clock, committed_utc_ns, boot_id, boot_ns
             FROM outbox JOIN events ON events.id = event_row
             WHERE outcome IS NULL AND outbox.id NOT IN ({", ".join("?" * len(sent))})
             ORDER BY priority, outbox.id LIMIT ?
@@ -57,9 +51,15 @@ class Outbox:
             rows: list[tuple[Any, ...]] = self._db.execute(query, [*sent, limit]).fetchall()
         return [
             OutboxMessage(
-                row_id, kind, event_id, payload, Stamp(*stamp).age_s(now, utc_is_known=clock != "unsynchronised")
+                row_id,
+                kind,
+                event_id,
+                payload,
+                Stamp(*stamp).age_s(now, utc_is_known=clock != "unsynchronised"),
+                bool(is_open),
+                bool(is_stale),
             )
-            for row_id, kind, event_id, payload, clock, *stamp in rows
+            for row_id, kind, event_id, payload, is_open, is_stale, clock, *stamp in rows
         ]
 
     def settle(self, outbox_ids: Collection[int], outcome: MessageOutcome) -> None:
@@ -76,17 +76,11 @@ class Outbox:
         # What cannot be settled keeps what comes after it from being sent.
         with_room(self.path, self._db, write)
 
-    def supersede_updates(self) -> int:
-        """Settle pending updates that a later change of their event makes stale; new and end are never passed over.
-
-        For the moment of (re)connection, when nothing is under way. Returns how many.
-        """
-
-        def write() -> int:
-            with translated(self.path), transaction(self._db):
-                return int(self._db.execute(_SUPERSEDE, [self._clock().utc_ns]).rowcount)
-
-        return with_room(self.path, self._db, write)
+    def latest_id(self) -> int:
+        """The highest key that was ever given."""
+        with translated(self.path):
+            row = self._db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone()
+        return int(row[0]) if row else 0
 
     def counts(self) -> dict[str, int]:
         """How many messages are pending, and how many had each outcome."""
@@ -96,10 +90,11 @@ class Outbox:
 
     def shed(self) -> bool:
         """True where in the last 24 hours a full disk cost detections that were not delivered yet, whoever removed them."""
-        since_utc_ns = self._clock().utc_ns - _SHED_TOLD_NS
+        now_utc_ns = self._clock().utc_ns
         with translated(self.path):
-            query = "SELECT 1 FROM removals WHERE kind = 'undelivered' AND last_utc_ns > ?"
-            return self._db.execute(query, [since_utc_ns]).fetchone() is not None
+            # What is farther ahead was dated by a clock that was years fast, and would be told for as long.
+            query = "SELECT 1 FROM removals WHERE kind = 'undelivered' AND abs(last_utc_ns - ?) < ?"
+            return self._db.execute(query, [now_utc_ns, _SHED_TOLD_NS]).fetchone() is not None
 
     def close(self) -> None:
         """Close the file."""
