@@ -7,6 +7,8 @@ from scipy.signal import welch
 
 from appliance.lab.pack import SHORT_CLASSES
 from appliance.lab.scenes.sources import SYNTHESISED
+from appliance.lab.synth.parts import lines
+from appliance.lab.synth.signals import _tone
 from appliance.lab.synth.vehicles import gone_by
 
 _RATE_HZ = 16_000
@@ -126,6 +128,19 @@ def test_an_explosion_begins_at_once_and_dies_away() -> None:
         assert power[: int(0.01 * _RATE_HZ)].max() < 0.05
         assert power[: int(0.3 * _RATE_HZ)].max() > 0.05
         assert power[: len(power) // 2].sum() > 0.4 * power.sum()
+
+
+@pytest.mark.parametrize("hz", [900.0, 2600.0, 5000.0])
+def test_harmonics_end_below_half_the_sampling_rate(hz: float) -> None:
+    """One that folded back would be heard as a line of its own, which glides the other way."""
+    steady = np.full(2 * _RATE_HZ, hz)
+    for sound in (
+        _tone(np.random.default_rng(3), steady),
+        lines(np.random.default_rng(3), np.cumsum(steady) / _RATE_HZ, 1.0, 24),
+    ):
+        power = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2
+        away_hz = np.fft.rfftfreq(len(sound), 1.0 / _RATE_HZ) / hz
+        assert power[np.abs(away_hz - np.round(away_hz)) * hz > 100.0].sum() < 1e-4 * power.sum()
 
 
 def test_sirens_change_and_horns_do_not() -> None:

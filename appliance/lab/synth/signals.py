@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.signal import lfilter, sawtooth
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth.parts import Samples, harmonics, in_a_room, log_uniform, peak_1, wander
+from appliance.lab.synth.parts import Samples, audible_orders, harmonics, in_a_room, log_uniform, peak_1, wander
 
 
 def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -64,6 +64,6 @@ def _tone(rng: np.random.Generator, hz: Samples) -> Samples:
     steady = 1.0 + wander(rng, len(hz), rng.uniform(0.0, 0.003), 0.5)
     cycles = np.cumsum(hz * steady) / SAMPLE_RATE_HZ
     slope_db, even_db = rng.uniform(1.0, 14.0), rng.uniform(0.0, 20.0) * (rng.random() < 0.5)
-    orders = range(1, max(2, int(min(24.0, 7500.0 / hz.max()))) + 1)
+    orders = audible_orders(cycles, 24)
     levels_db = (-slope_db * (order - 1) - even_db * (order % 2 == 0) + rng.normal(0.0, 4.0) for order in orders)
     return harmonics(rng, cycles, levels_db)
