@@ -10,6 +10,7 @@ from scipy.signal import fftconvolve
 
 from appliance.lab.datasets.sources import load_clips as load_from_sources
 from appliance.lab.pack import load_clips, read_clip, training_clips
+from appliance.lab.world.draw import SceneDraw
 
 CLIPS = {Path(clip.path).stem.rpartition("__")[2]: clip for clip in load_clips(range(1, 6))}
 COPIES = [
@@ -52,6 +53,9 @@ def test_what_is_heard_again_in_a_later_fold_is_judged_on_and_not_learned(earlie
     assert own not in training_clips(before)
     assert own not in load_from_sources(["pack"], before)
     assert judged in training_clips([judged.fold])
+    rng = np.random.default_rng(0)
+    assert own in SceneDraw(rng, tuple(before)).clips(own.label)
+    assert own not in SceneDraw(rng, tuple(before), to_learn=True).clips(own.label)
 
 
 @pytest.mark.parametrize(
