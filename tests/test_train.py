@@ -12,7 +12,7 @@ from appliance.lab.edge.experiment import load_experiment
 from appliance.lab.edge.network import NetworkSettings
 from appliance.lab.edge.settings import TrainSettings, learning_rate
 from appliance.lab.edge.shards import read_shards, write_shards
-from appliance.lab.edge.train import load_checkpoint, train
+from appliance.lab.edge.train import Learner, load_checkpoint, train
 from appliance.lab.scenes.maker import SceneMaker, SceneSettings
 
 _SCENES = SceneSettings(folds=(4,), seconds=1.0, synthetic_drones=0.0, synthetic_machines=0.0, arrays=2)
@@ -42,6 +42,28 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: Path) -> Non
     straight = train(schedule, tmp_path / "straight", workers=0, log=lambda _: None)
     for name, expected in _weights(straight).items():
         torch.testing.assert_close(_weights(second)[name], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_a_rehearsal_leaves_nothing_behind(steps_before: int) -> None:
+    """On a GPU a step has to be taken before it can be a graph; what is learned must not depend on it."""
+    settings = replace(_TINY, bfloat16=False)
+    maker = SceneMaker(_SCENES)
+    batches = [drawn_batch(maker, settings, number) for number in range(steps_before + 2)]
+    rehearsed, straight = Learner(settings, "cpu"), Learner(settings, "cpu")
+    for number, batch in enumerate(batches):
+        if number == steps_before:
+            rehearsed.rehearse(batch)
+        for learner in (rehearsed, straight):
+            torch.manual_seed(number)
+            learner.learn(batch, 1e-2)
+    learned, expected = rehearsed.checkpoint(), straight.checkpoint()
+    for part in ("network", "state"):
+        for name, values in expected[part].items():
+            torch.testing.assert_close(learned[part][name], values, rtol=0.0, atol=0.0)
+    for number, moments in expected["optimiser"]["state"].items():
+        for name, values in moments.items():
+            torch.testing.assert_close(learned["optimiser"]["state"][number][name], values, rtol=0.0, atol=0.0)
 
 
 def test_the_checkpoint_carries_its_experiment(tmp_path: Path) -> None:

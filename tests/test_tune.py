@@ -54,3 +54,11 @@ def test_a_drone_heard_where_it_is_is_a_hit_and_its_track_no_false_alarm() -> No
     assert [claim.right for claim in outcome.claims if claim.scores.max() > 0.9] == [True]
     assert len(outcome.errors) > 50
     assert all(sigma_deg > 0.0 for _, sigma_deg in outcome.errors)
+
+
+def test_an_array_that_has_no_file_is_heard_as_the_recipe_says_it_is() -> None:
+    recipe = next(iter(perimeter_suite(3, per_snr=1, folds=(4,))))
+    positions = [(x, y, z) for x, y, z in recipe.geometry().positions_m.tolist()]
+    unnamed = recipe.model_copy(update={"array": "random", "mics_m": tuple(positions)})
+    system = BaselineSystem("srp-energy", -100.0)
+    assert reached(system, unnamed).hits == reached(system, recipe).hits

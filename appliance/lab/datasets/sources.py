@@ -25,7 +25,7 @@ HOURS_PER_LABEL = 1.0
 
 
 def load_clips(sources: Iterable[str], folds: Iterable[int], hours_per_label: float = HOURS_PER_LABEL) -> list[Clip]:
-    """Clips of these folds from these sources, in their order; the pack is never shortened.
+    """Clips of these folds from these sources to learn from, in their order; of the pack only what a later fold holds too is left out.
 
     Raises `ConfigError` for an unknown or absent source, `RecordingError` for bad metadata or a missing file.
     """
@@ -34,7 +34,7 @@ def load_clips(sources: Iterable[str], folds: Iterable[int], hours_per_label: fl
     taken_from = dict.fromkeys(fold_of, PACK) if PACK in sources else {}
     for source in sources:
         if source == PACK:
-            clips += pack.load_clips(wanted)
+            clips += pack.training_clips(wanted)
             continue
         clip_set, root = _clip_set(source)
         items = [_in_one_fold(item, fold_of) for item in clip_set.items(root)]

@@ -75,16 +75,28 @@ class Learner:
         self._graph.replay()
         return {name: part.clone() for name, part in self._parts.items()}
 
+    def rehearse(self, batch: Batch) -> None:
+        """Take a few steps and undo them: compiled kernels and the optimiser's moments are there then, and nothing was learned."""
+        held = [*self.network.state_dict().values(), *self._state.values()]
+        moments = [moment for own in self.optimiser.state.values() for moment in own.values()]
+        before = [tensor.clone() for tensor in (*held, *moments)]
+        for _ in range(3):
+            self._step(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for tensor, kept in zip((*held, *moments), before, strict=True):
+                tensor.copy_(kept)
+            for new in () if moments else [moment for own in self.optimiser.state.values() for moment in own.values()]:
+                new.zero_()
+
     def _taken(self, batch: Batch) -> torch.cuda.CUDAGraph:
-        """The graph of one step on tensors that stay where they are; a few steps before make sure that all is there."""
+        """The graph of one step on tensors that stay where they are."""
         self._batch = {name: tensor.clone() for name, tensor in batch.items()}
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
-            for _ in range(3):
-                self._step(self._batch)
+            self.rehearse(self._batch)
         torch.cuda.current_stream().wait_stream(aside)
-        self.optimiser.zero_grad(set_to_none=True)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._parts = self._step(self._batch)

@@ -117,7 +117,7 @@ class FullBatches(IterableDataset[Batch]):
         torch.set_num_threads(1)
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
-        draw = SceneDraw(np.random.default_rng(self._seed), self._settings.folds)
+        draw = SceneDraw(np.random.default_rng(self._seed), self._settings.folds, to_learn=True)
         for step in self._steps[number::workers]:
             indices = range(step * self._batch, (step + 1) * self._batch)
             yield collate([drawn_scene(draw, self._settings, self._seed, index, self._objects) for index in indices])

@@ -1,7 +1,7 @@
 """Does a site's memory find what the site does not normally make? As DCASE Task 2 asks: AUC, and pAUC at FPR ≤ 0.1.
 
-A site is learned from scenes of its own sounds. Then it hears scenes of these sounds from other recordings (normal) and of
-sounds that it never heard (anomalous), all from fold 5. A scene scores as its strangest moment does. The memory is that of a
+A site is learned from scenes of its own sounds. Then it hears scenes of these sounds from other clips (normal) and of sounds that it
+never heard (anomalous), all from fold 5. Another clip may be another cut of a recording that was learned: of the 102 normal scenes 36 are. A scene scores as its strangest moment does. The memory is that of a
 unit; what makes the vectors is exchanged.
 """
 
@@ -117,7 +117,7 @@ def _features(samples: Float32Array, geometry: ArrayGeometry) -> list[FeatureFra
 def site_suite(
     seed: int = 2026, *, learn: int = 120, each_label: int = 6, folds: tuple[int, ...] = TEST_FOLDS
 ) -> Iterator[Recipe]:
-    """Scenes under `notes["part"]`: `learn` of them to learn, then normal ones from other recordings, then anomalous ones."""
+    """Scenes under `notes["part"]`: `learn` of them to learn, then normal ones from other clips, then anomalous ones."""
     draw = SceneDraw(np.random.default_rng(seed), folds)
     for index in range(learn):
         label = SITE_SOUNDS[index % len(SITE_SOUNDS)]

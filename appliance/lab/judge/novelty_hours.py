@@ -106,7 +106,7 @@ def site_hours(
     each_label: int = 4,
     folds: tuple[int, ...] = TEST_FOLDS,
 ) -> list[Recipe]:
-    """Scenes under `notes["part"]`: learn, normal (from other recordings) and anomalous, which also name their label."""
+    """Scenes under `notes["part"]`: learn, normal (from other clips, half of them cuts of the same recordings) and anomalous, which also name their label."""
     draw = SceneDraw(np.random.default_rng(seed), folds)
     recipes = [_long_scene(draw, "learn", slice(0, None, 2)) for _ in range(learn_minutes)]
     recipes += [_long_scene(draw, "normal", slice(1, None, 2)) for _ in range(test_minutes)]

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.config import ClassPolicy
 from appliance.events import DEFAULT_POLICIES
-from appliance.geometry import load_array
 from appliance.lab.hear import System, hear
 from appliance.lab.judge.confirmation import confirmed_score
 from appliance.lab.judge.judged import GRACE_S, MAX_ERROR_DEG, source_errors, track_pointing
@@ -86,7 +85,7 @@ class _Tracks:
 
 def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) -> Reached:
     """Let a system hear a scene, rendered if it is not yet, and hold its tracks against the truth."""
-    scene, geometry = render(recipe) if scene is None else scene, load_array(recipe.array)
+    scene, geometry = render(recipe) if scene is None else scene, recipe.geometry()
     tracks = _Tracks()
     heard = hear(scene.samples, geometry, system, [tracks], ground=recipe.ground)
     _, model = system.stages(geometry)

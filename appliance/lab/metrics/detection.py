@@ -1,4 +1,4 @@
-"""Detection statistics: Pd and false-alarm rates with honest intervals, ROC and DET, latency, calibration of sigma."""
+"""Detection statistics: Pd and false-alarm rates with honest intervals, ROC, latency, calibration of sigma."""
 
 import math
 from collections.abc import Hashable, Sequence
@@ -66,14 +66,6 @@ class DetectionCurve:
             raise ValueError("no score of anything but targets: a probability of false alarm is not defined")
         return self.false_alarms / self.others
 
-    def det_points(self) -> tuple[Floats, Floats]:
-        """False alarm and miss as normal deviates, each (points,): a DET plot shows normal scores as a straight line.
-
-        Martin, Doddington, Kamm, Ordowski & Przybocki, *The DET curve in assessment of detection task performance*,
-        Eurospeech 1997. Rates of 0 and 1 are put half a trial inside, for their deviates are infinite.
-        """
-        return _deviate(self.pfa, self.others), _deviate(1.0 - self.pd, self.targets)
-
     def at_pfa(self, pfa: float) -> OperatingPoint:
         """The greatest Pd at no more than this probability of false alarm; nothing is interpolated."""
         return self._at(pfa * self.others)
@@ -135,20 +127,6 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
 
 
-def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> Estimate:
-    """A probability with the exact interval, never too narrow: for claims that must hold.
-
-    Clopper & Pearson, *The use of confidence or fiducial limits illustrated in the case of the binomial*, Biometrika 26,
-    1934, as quantiles of the beta distribution. Raises `ValueError` as `wilson` does.
-    """
-    _refuse_impossible(successes, trials)
-    tail = (1.0 - confidence) / 2.0
-    failures = trials - successes
-    low = float(stats.beta.ppf(tail, successes, failures + 1)) if successes else 0.0
-    high = float(stats.beta.ppf(1.0 - tail, successes + 1, failures)) if failures else 1.0
-    return Estimate(successes / trials, low, high)
-
-
 def pd_by(conditions: Sequence[Condition], detected: Sequence[bool]) -> dict[Condition, Estimate]:
     """Pd (Wilson) for each condition — an SNR, a distance, a class — in the order in which they first occur.
 
@@ -206,7 +184,3 @@ def calibration(error_deg: npt.ArrayLike, sigma_deg: npt.ArrayLike) -> Calibrati
 def _refuse_impossible(successes: int, trials: int) -> None:
     if not 0 <= successes <= trials or trials == 0:
         raise ValueError(f"{successes} of {trials}: no share is defined")
-
-
-def _deviate(rate: Floats, trials: int) -> Floats:
-    return np.asarray(special.ndtri(np.clip(rate, 0.5 / trials, 1.0 - 0.5 / trials)), np.float64)

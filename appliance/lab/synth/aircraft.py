@@ -19,12 +19,12 @@ def synth_helicopter(rng: np.random.Generator, seconds: float) -> npt.NDArray[np
     main_hz = rng.uniform(9.0, 30.0)
     speed = _passing(rng, samples, 0.06) * (1.0 + wander(rng, samples, rng.uniform(0.001, 0.01), 1.0))
     beats = main_hz * np.cumsum(speed) / SAMPLE_RATE_HZ
-    rotor = unit(lines(rng, beats, main_hz, rng.uniform(0.6, 3.0), 40))
+    rotor = unit(lines(rng, beats, rng.uniform(0.6, 3.0), 40))
     beat = (1.0 - (beats % 1.0)) ** rng.uniform(1.0, 12.0)
     slaps = strokes(rng, beats, 0.15)
     slap = unit(resonance(slaps, rng.uniform(80.0, 700.0), rng.uniform(0.6, 3.0)))
     tail_hz = main_hz * (rng.uniform(20.0, 40.0) if rng.random() < 0.25 else rng.uniform(3.0, 7.0))
-    tail = unit(lines(rng, beats * tail_hz / main_hz, tail_hz, rng.uniform(0.8, 3.0), 30))
+    tail = unit(lines(rng, beats * tail_hz / main_hz, rng.uniform(0.8, 3.0), 30))
     wash = unit(_coloured(rng, samples) * (rng.uniform(0.05, 1.0) + beat))
     sound = rotor + gain(rng, -20.0, 6.0) * slap + gain(rng, -20.0, 3.0) * tail + gain(rng, -10.0, 8.0) * wash
     if rng.random() < 0.4:
@@ -44,12 +44,12 @@ def synth_airplane(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.f
             shaft_hz * np.cumsum(speed * (1.0 + wander(rng, samples, rng.uniform(0.0005, 0.01), 1.0))) / SAMPLE_RATE_HZ
         )
         blades, cylinders = int(rng.choice((2, 3, 4, 6))), int(rng.choice((4, 4, 6, 8)))
-        propeller = unit(lines(rng, blades * turns, blades * shaft_hz, rng.uniform(0.4, 2.5), 40))
-        exhaust = unit(lines(rng, 0.5 * cylinders * turns, 0.5 * cylinders * shaft_hz, rng.uniform(0.5, 3.0), 30))
+        propeller = unit(lines(rng, blades * turns, rng.uniform(0.4, 2.5), 40))
+        exhaust = unit(lines(rng, 0.5 * cylinders * turns, rng.uniform(0.5, 3.0), 30))
         sound = propeller + gain(rng, -20.0, 3.0) * exhaust + gain(rng, -15.0, 5.0) * noise
     else:
         fan_hz = rng.uniform(600.0, 3500.0)
-        fan = lines(rng, fan_hz * np.cumsum(speed) / SAMPLE_RATE_HZ, fan_hz, rng.uniform(3.0, 10.0), 4)
+        fan = lines(rng, fan_hz * np.cumsum(speed) / SAMPLE_RATE_HZ, rng.uniform(3.0, 10.0), 4)
         sound = noise + gain(rng, -35.0, -6.0) * unit(fan)
     return peak_1(softened(rng, sound, 120.0, 2500.0))
 

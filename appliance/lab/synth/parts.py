@@ -8,7 +8,7 @@ from scipy.signal import fftconvolve, lfilter
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 
-_HIGHEST_HZ = 7000.0
+_HIGHEST_HZ = 7500.0
 
 Samples = npt.NDArray[np.float64]
 """(n,) at 16 kHz."""
@@ -31,9 +31,17 @@ def harmonics(rng: np.random.Generator, cycles: Samples, levels_db: Iterable[flo
     return sound
 
 
-def lines(rng: np.random.Generator, cycles: Samples, base_hz: float, slope_db: float, most: int) -> Samples:
-    """Harmonics of a phase in cycles (n,), each some decibels below the one before, more or less."""
-    orders = range(1, max(2, int(min(most, _HIGHEST_HZ / (1.4 * base_hz))) + 1))
+def audible_orders(cycles: Samples, most: int) -> range:
+    """Of the harmonics of a phase in cycles (n,), so many at most: what is above half the sampling rate at any moment would
+    fold back and glide the other way.
+    """
+    fastest_hz = SAMPLE_RATE_HZ * float(np.diff(cycles).max())
+    return range(1, int(min(most, _HIGHEST_HZ / fastest_hz)) + 1)
+
+
+def lines(rng: np.random.Generator, cycles: Samples, slope_db: float, most: int) -> Samples:
+    """Harmonics of a phase in cycles (n,), so many at most, each some decibels below the one before, more or less."""
+    orders = audible_orders(cycles, most)
     return harmonics(rng, cycles, (-slope_db * order + rng.normal(0.0, 3.0) for order in orders))
 
 

@@ -1,7 +1,8 @@
 """Sirens, alarms and horns from what standards and makers say of them, to widen the recorded ones: a siren must not be a drone.
 
 Wail and yelp sweep between 500 and 1800 Hz, slowly or several times a second; two tones alternate by ear (hi-lo); motor sirens
-rise to 300 to 600 Hz and fall; alarms beep. Horns are one or two steady tones with many harmonics.
+rise to 300 to 600 Hz and fall; alarms beep. Horns are one to three steady tones with many harmonics, and loudest between 1.8 and
+3.55 kHz, where UNECE R28 wants them: there rings the disc or the trumpet.
 """
 
 import numpy as np
@@ -9,7 +10,18 @@ import numpy.typing as npt
 from scipy.signal import lfilter, sawtooth
 
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.lab.synth.parts import Samples, harmonics, in_a_room, log_uniform, peak_1, wander
+from appliance.lab.synth.parts import (
+    Samples,
+    audible_orders,
+    gain,
+    harmonics,
+    in_a_room,
+    log_uniform,
+    peak_1,
+    resonance,
+    unit,
+    wander,
+)
 
 
 def synth_siren(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float32]:
@@ -44,7 +56,9 @@ def synth_horn(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.float
     time_s = np.arange(int(seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     base_hz = rng.uniform(180.0, 600.0)
     chord = (1.0, rng.uniform(1.15, 1.4), rng.uniform(1.4, 1.7))[: int(rng.choice((1, 2, 2, 3)))]
-    sound = sum(rng.uniform(0.5, 1.0) * _tone(rng, np.full_like(time_s, base_hz * ratio)) for ratio in chord)
+    tones = [rng.uniform(0.5, 1.0) * _tone(rng, np.full_like(time_s, base_hz * ratio), 0.5, 7.0) for ratio in chord]
+    driven = unit(np.sum(tones, axis=0))
+    sound = driven + gain(rng, -15.0, 5.0) * unit(resonance(driven, rng.uniform(1800.0, 3550.0), rng.uniform(0.7, 4.0)))
     blown = np.zeros_like(time_s)
     at_s = rng.uniform(0.0, 0.5)
     while at_s < seconds:
@@ -59,11 +73,11 @@ def _among_houses(rng: np.random.Generator, sound: Samples) -> Samples:
     return in_a_room(rng, sound, 0.05, 0.8) if rng.random() < 0.5 else sound
 
 
-def _tone(rng: np.random.Generator, hz: Samples) -> Samples:
-    """A tone of these frequencies (n,) with harmonics that fall, odd ones stronger at times."""
+def _tone(rng: np.random.Generator, hz: Samples, least_db: float = 1.0, most_db: float = 14.0) -> Samples:
+    """A tone of these frequencies (n,) with harmonics that fall by so many decibels each, odd ones stronger at times."""
     steady = 1.0 + wander(rng, len(hz), rng.uniform(0.0, 0.003), 0.5)
     cycles = np.cumsum(hz * steady) / SAMPLE_RATE_HZ
-    slope_db, even_db = rng.uniform(1.0, 14.0), rng.uniform(0.0, 20.0) * (rng.random() < 0.5)
-    orders = range(1, max(2, int(min(24.0, 7500.0 / hz.max()))) + 1)
+    slope_db, even_db = rng.uniform(least_db, most_db), rng.uniform(0.0, 20.0) * (rng.random() < 0.5)
+    orders = audible_orders(cycles, 24)
     levels_db = (-slope_db * (order - 1) - even_db * (order % 2 == 0) + rng.normal(0.0, 4.0) for order in orders)
     return harmonics(rng, cycles, levels_db)

@@ -52,7 +52,7 @@ def _mower(rng: np.random.Generator, samples: int) -> Samples:
     exhaust = unit(lfilter([1.0, -0.9], [1.0, -rng.uniform(0.6, 0.97)], blows))
     for _ in range(int(rng.integers(1, 4))):
         exhaust = exhaust + gain(rng, -12.0, 3.0) * unit(resonance(blows, log_uniform(rng, 80.0, 1500.0), 3.0))
-    blade = unit(lines(rng, 2.0 * turns, 2.0 * 52.0, rng.uniform(1.0, 5.0), 12))
+    blade = unit(lines(rng, 2.0 * turns, rng.uniform(1.0, 5.0), 12))
     rush = unit(resonance(rng.standard_normal(samples), log_uniform(rng, 200.0, 2000.0), 0.5))
     rush = rush * (1.0 + rng.uniform(0.0, 0.6) * np.cos(4.0 * np.pi * turns))
     return unit(exhaust) + gain(rng, -20.0, 0.0) * blade + gain(rng, -15.0, 6.0) * unit(rush)
@@ -63,8 +63,8 @@ def _universal_motor(rng: np.random.Generator, samples: int) -> Samples:
     speed = 1.0 - rng.uniform(0.0, 0.35) * _pulled(rng, samples) + wander(rng, samples, 0.01, 0.2)
     turns = shaft_hz * np.cumsum(speed) / SAMPLE_RATE_HZ
     teeth = int(rng.choice((4, 5, 7, 9, 12)))
-    motor = lines(rng, turns, shaft_hz, rng.uniform(0.5, 3.0), 24)
-    gear = lines(rng, teeth * turns, teeth * shaft_hz, rng.uniform(1.0, 6.0), 8)
+    motor = lines(rng, turns, rng.uniform(0.5, 3.0), 24)
+    gear = lines(rng, teeth * turns, rng.uniform(1.0, 6.0), 8)
     cut = resonance(rng.standard_normal(samples), log_uniform(rng, 400.0, 5000.0), rng.uniform(0.5, 2.0))
     cut = unit(cut) * (0.1 + _pulled(rng, samples)) * (1.0 + rng.uniform(0.0, 0.8) * np.cos(2.0 * np.pi * turns))
     return unit(motor) + gain(rng, -15.0, 5.0) * unit(gear) + gain(rng, -20.0, 6.0) * unit(cut)

@@ -86,7 +86,7 @@ def synth_train(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.floa
         sound = sound + gain(rng, -15.0, 6.0) * unit(_squeal(rng, samples))
     if rng.random() < 0.4:  # what drives it
         turns = rng.uniform(60.0, 700.0) * np.cumsum(_throttle(rng, samples)) / SAMPLE_RATE_HZ
-        sound = sound + gain(rng, -15.0, 3.0) * unit(lines(rng, turns, 700.0, rng.uniform(1.0, 6.0), 6))
+        sound = sound + gain(rng, -15.0, 3.0) * unit(lines(rng, turns, rng.uniform(1.0, 6.0), 6))
     if rng.random() < 0.25:
         sound = sound + gain(rng, -10.0, 6.0) * unit(
             softened(rng, _exhaust(rng, samples, rng.uniform(20.0, 90.0), 12), 80.0, 500.0)

@@ -8,7 +8,7 @@ from itertools import zip_longest
 import numpy as np
 import numpy.typing as npt
 
-from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, Clip, load_clips
+from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, Clip, load_clips, training_clips
 from appliance.lab.world.recipe import Position
 from appliance.lab.world.trajectories import Trajectory
 
@@ -20,11 +20,11 @@ _BEDS = 2
 class SceneDraw:
     """Draws recordings of some folds; every choice comes from `rng`, in the order of the calls."""
 
-    def __init__(self, rng: np.random.Generator, folds: tuple[int, ...]) -> None:
-        """Raises `ConfigError` where there is no audio pack."""
+    def __init__(self, rng: np.random.Generator, folds: tuple[int, ...], *, to_learn: bool = False) -> None:
+        """`to_learn`: without what a later fold is judged on. Raises `ConfigError` where there is no audio pack."""
         self.rng = rng
         self._by_label: dict[str, list[Clip]] = {}
-        for clip in load_clips(folds):
+        for clip in training_clips(folds) if to_learn else load_clips(folds):
             self._by_label.setdefault(clip.label, []).append(clip)
         self.labels = tuple(self._by_label)
         self.none_labels = [label for label in self._by_label if label not in CLASSES]

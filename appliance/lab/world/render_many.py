@@ -56,11 +56,11 @@ class Rendered:
 
 
 def drawn_recipes(count: int, seed: int, *, folds: tuple[int, ...], seconds: float) -> Iterator[NamedRecipe]:
-    """`count` random scenes of a seed; the first ones are the same whatever the count.
+    """`count` random scenes of a seed to learn from; the first ones are the same whatever the count.
 
     Raises `ConfigError` where there is no audio pack.
     """
-    draw = SceneDraw(np.random.default_rng(seed), folds)
+    draw = SceneDraw(np.random.default_rng(seed), folds, to_learn=True)
     for index in range(count):
         yield f"scene-{index:06d}", random_recipe(draw, seed, index, seconds=seconds)
 
