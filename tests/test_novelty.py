@@ -1,6 +1,7 @@
 """The memory of a site: what it met is familiar, what it never met is not, and it stays within its bounds."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from plane_waves import RATE_HZ, Samples, at_array, hiss, hum
 from appliance.errors import StoreError
 from appliance.geometry import load_array
 from appliance.lab.judge.novelty import WINDOW_S, figures, level_vectors, site_suite, track_vectors
+from appliance.lab.judge.novelty_hours import site_hours
 from appliance.lab.metrics.novelty import auc, partial_auc
+from appliance.lab.pack import load_clips
 from appliance.lab.world.recipe import Recipe, SourcePlan
 from appliance.model.scene import SceneModel
 from appliance.novelty.keep import OtherVectorsError, load_memory, save_memory
@@ -240,8 +243,24 @@ def test_an_unknown_sound_stands_out_from_those_of_the_site() -> None:
 
 def test_a_site_is_judged_on_other_recordings_than_it_was_learned_from() -> None:
     recipes = list(site_suite(learn=20, each_label=1))
-    clips = {part: {r.sources[0].clip for r in recipes if r.notes["part"] == part} for part in ("learn", "normal")}
-    assert not clips["learn"] & clips["normal"]
+    heard = recordings([recipe.model_copy(update={"bed": ()}) for recipe in recipes])
+    assert not heard["learn"] & heard["normal"]
     labels = {part: {r.sources[0].label for r in recipes if r.notes["part"] == part} for part in ("learn", "anomalous")}
     assert not labels["learn"] & labels["anomalous"]
     assert "drone" in labels["anomalous"]
+
+
+def test_hours_of_a_site_are_of_other_recordings_too_ambience_included() -> None:
+    heard = recordings(site_hours(learn_minutes=30, test_minutes=30, each_label=1))
+    assert len(heard["normal"]) > 10
+    assert not heard["learn"] & heard["normal"]
+
+
+def recordings(recipes: Sequence[Recipe]) -> dict[str, set[str]]:
+    """Part of a suite → the recordings that sound in it, however many clips were cut from each."""
+    of_clip = {clip.path: clip.recording_id for clip in load_clips([5])}
+    heard: dict[str, set[str]] = {}
+    for recipe in recipes:
+        paths = [*recipe.bed, *(source.clip for source in recipe.sources)]
+        heard.setdefault(str(recipe.notes["part"]), set()).update(of_clip[path] for path in paths)
+    return heard

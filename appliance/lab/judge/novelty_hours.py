@@ -16,7 +16,7 @@ from appliance.config import NoveltySettings, SiteSettings
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import seeded_ulids
 from appliance.geometry import load_array
-from appliance.lab.judge.novelty import SITE_ARRAY, SITE_POSE, SITE_SOUNDS, TEST_FOLDS, strange_labels
+from appliance.lab.judge.novelty import SITE_ARRAY, SITE_POSE, SITE_SOUNDS, TEST_FOLDS, half_of, strange_labels
 from appliance.lab.pack import DIFFUSE_CLASSES, Clip
 from appliance.lab.workers import Log, each
 from appliance.lab.world.draw import SceneDraw, on_bearing
@@ -106,15 +106,15 @@ def site_hours(
     each_label: int = 4,
     folds: tuple[int, ...] = TEST_FOLDS,
 ) -> list[Recipe]:
-    """Scenes under `notes["part"]`: learn, normal (from other clips, half of them cuts of the same recordings) and anomalous, which also name their label."""
+    """Scenes under `notes["part"]`: learn, normal (from other recordings) and anomalous, which also name their label."""
     draw = SceneDraw(np.random.default_rng(seed), folds)
-    recipes = [_long_scene(draw, "learn", slice(0, None, 2)) for _ in range(learn_minutes)]
-    recipes += [_long_scene(draw, "normal", slice(1, None, 2)) for _ in range(test_minutes)]
+    recipes = [_long_scene(draw, "learn", 0) for _ in range(learn_minutes)]
+    recipes += [_long_scene(draw, "normal", 1) for _ in range(test_minutes)]
     for label in strange_labels(draw.labels):
         for _ in range(each_label):
             clip = draw.any_of(label)
             source = _source(draw, label, clip, 6.0, draw.seconds(label, clip, _STRANGE_SOUND_S))
-            bed = _bed(draw, slice(1, None, 2))
+            bed = _bed(draw, 1)
             recipes.append(_recipe(draw, STRANGE_SCENE_S, bed, (source,), {"part": "anomalous", "label": label}))
     return recipes
 
@@ -165,20 +165,20 @@ def _samples(recipe: Recipe) -> Float32Array:
     return render(recipe).samples
 
 
-def _long_scene(draw: SceneDraw, part: str, half: slice) -> Recipe:
+def _long_scene(draw: SceneDraw, part: str, half: int) -> Recipe:
     """A minute of the site."""
     sources = []
     for start_s in range(1, 50, _EVERY_S):
         label = SITE_SOUNDS[int(draw.rng.integers(len(SITE_SOUNDS)))]
-        clips = draw.clips(label)[half]
+        clips = half_of(draw.clips(label), half)
         clip = clips[int(draw.rng.integers(len(clips)))]
         seconds = draw.seconds(label, clip, float(draw.rng.uniform(4.0, 10.0)))
         sources.append(_source(draw, label, clip, float(start_s), seconds))
     return _recipe(draw, LONG_SCENE_S, _bed(draw, half), tuple(sources), {"part": part})
 
 
-def _bed(draw: SceneDraw, half: slice) -> tuple[str, ...]:
-    pool = [clip for label in DIFFUSE_CLASSES if label in draw.labels for clip in draw.clips(label)[half]]
+def _bed(draw: SceneDraw, half: int) -> tuple[str, ...]:
+    pool = [clip for label in DIFFUSE_CLASSES if label in draw.labels for clip in half_of(draw.clips(label), half)]
     return tuple(pool[int(index)].path for index in draw.rng.integers(len(pool), size=2))
 
 
