@@ -68,7 +68,12 @@ def in_a_room(rng: np.random.Generator, sound: Samples, low_s: float, high_s: fl
 
 def softened(rng: np.random.Generator, sound: Samples, low_hz: float, high_hz: float) -> Samples:
     """Above some corner it falls by 6 dB an octave, as what is far away or behind a cowling does."""
-    keep = np.exp(-2.0 * np.pi * log_uniform(rng, low_hz, high_hz) / SAMPLE_RATE_HZ)
+    return low_passed(log_uniform(rng, low_hz, high_hz), sound)
+
+
+def low_passed(corner_hz: float, sound: Samples) -> Samples:
+    """Above a corner it falls by 6 dB an octave."""
+    keep = np.exp(-2.0 * np.pi * corner_hz / SAMPLE_RATE_HZ)
     return np.asarray(lfilter([1.0 - keep], [1.0, -keep], sound))
 
 

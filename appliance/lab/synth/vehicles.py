@@ -19,6 +19,7 @@ from appliance.lab.synth.parts import (
     gain,
     lines,
     log_uniform,
+    low_passed,
     peak_1,
     resonance,
     softened,
@@ -78,8 +79,8 @@ def synth_train(rng: np.random.Generator, seconds: float) -> npt.NDArray[np.floa
     samples = int((seconds + _LEAD_S) * SAMPLE_RATE_HZ)
     speed_m_s = rng.uniform(4.0, 35.0)
     wheels = unit(resonance(rng.standard_normal(samples), log_uniform(rng, 300.0, 2000.0), rng.uniform(0.4, 1.2)))
-    keep = np.exp(-2.0 * np.pi * log_uniform(rng, 40.0, 250.0) / SAMPLE_RATE_HZ)
-    sound = wheels + gain(rng, -10.0, 10.0) * unit(lfilter([1.0 - keep], [1.0, -keep], rng.standard_normal(samples)))
+    corner_hz = log_uniform(rng, 40.0, 250.0)
+    sound = wheels + gain(rng, -10.0, 10.0) * unit(low_passed(corner_hz, rng.standard_normal(samples)))
     if rng.random() < 0.5:
         sound = sound + gain(rng, -10.0, 8.0) * unit(_joints(rng, samples, speed_m_s))
     if rng.random() < 0.3:
@@ -151,8 +152,7 @@ def _on_the_road(rng: np.random.Generator, engine: Samples, speed_m_s: float, en
     samples = len(engine)
     rolling_db = 30.0 * np.log10(max(speed_m_s, 1.0) / 14.0)
     tyres = unit(resonance(rng.standard_normal(samples), rng.uniform(600.0, 1400.0), rng.uniform(0.5, 1.6)))
-    keep = np.exp(-2.0 * np.pi * log_uniform(rng, 60.0, 400.0) / SAMPLE_RATE_HZ)
-    air = unit(lfilter([1.0 - keep], [1.0, -keep], rng.standard_normal(samples)))
+    air = unit(low_passed(log_uniform(rng, 60.0, 400.0), rng.standard_normal(samples)))
     rolling = unit(tyres + gain(rng, -10.0, 12.0) * air)
     return np.asarray(unit(engine) * 10.0 ** ((engine_db - rolling_db) / 20.0) + rolling)
 
