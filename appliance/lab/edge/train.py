@@ -86,8 +86,10 @@ class Learner:
         with torch.no_grad():
             for tensor, kept in zip((*held, *moments), before, strict=True):
                 tensor.copy_(kept)
-            for new in () if moments else [moment for own in self.optimiser.state.values() for moment in own.values()]:
-                new.zero_()
+            if not moments:  # there were none before: all that there are now begin at nought
+                for own in self.optimiser.state.values():
+                    for moment in own.values():
+                        moment.zero_()
 
     def _taken(self, batch: Batch) -> torch.cuda.CUDAGraph:
         """The graph of one step on tensors that stay where they are."""
