@@ -151,6 +151,8 @@ class TrackingSettings(Table):
     """A confirmed track unheard for longer than this is deleted."""
     arrival_strength: float = Field(default=3.0, gt=0.0)
     """Sound that the network does not report is followed too, where it stands out of the ambience by so much."""
+    height_tells: bool = True
+    """What flies is taken to be the likelier, the higher it is heard. False where the unit looks down on what flies."""
     process_noise_deg_s: float = Field(default=8.0, gt=0.0, le=180.0)
     """How fast directions of sources are expected to move, degrees per second (1 sigma)."""
 

@@ -54,6 +54,16 @@ class Arrivals(Protocol):
     def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Arrival:
         """Where the strongest sound comes from after the hops of this label frame."""
 
+    def with_heights(self, tracks: Sequence[Track]) -> list[Track]:
+        """The tracks of this label frame with how high those are of which the array tells no elevation."""
+
+
+class Aloft(Protocol):
+    """`tracking.aloft.Aloft`."""
+
+    def weigh(self, tracks: Sequence[Track]) -> list[Track]:
+        """The tracks of this label frame with what flies the likelier, the higher they are."""
+
 
 class Novelty(Protocol):
     """`novelty.listener.NoveltyListener`."""
@@ -81,11 +91,13 @@ class Stages:
     model: Model
     """Features → objects."""
     arrivals: Arrivals | None
-    """Samples → where the strongest sound comes from, where there is a tagger to say what it is."""
+    """Samples → where the strongest sound comes from, where there is a tagger to say what it is; and how high tracks are."""
     tracker: Tracker
     """Objects → tracks."""
     tagger: Tagger | None
     """Tracks → the same with a second opinion on what they sound like, where the model has one beside it."""
+    aloft: Aloft | None
+    """Tracks → the same with what their height says of what they are, where the site file does not forbid it."""
     policy: EventPolicy
     """Tracks → events."""
     novelty: Novelty | None = None
@@ -212,8 +224,12 @@ class _Loop:
         self._after_gap = False
         arrival = stages.arrivals.find(hops, after_gap=scene.after_gap) if stages.arrivals else None
         tracks = stages.tracker.update(scene, arrival)
+        if stages.arrivals:
+            tracks = stages.arrivals.with_heights(tracks)
         if stages.tagger:
             tracks = stages.tagger.tag(hops, tracks, after_gap=scene.after_gap)
+        if stages.aloft:
+            tracks = stages.aloft.weigh(tracks)
         if stages.novelty:
             tracks = stages.novelty.judge(tracks)
         events = stages.policy.decide(tracks, scene)

@@ -16,6 +16,7 @@ from appliance.novelty.listener import NoveltyListener
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.pipeline import Extractor, Model, Stages, Tagger
 from appliance.tracking import Tracker
+from appliance.tracking.aloft import Aloft
 from appliance.types import ClockQuality
 
 
@@ -97,12 +98,13 @@ def build_stages(
     )
     tagger = model.new_tagger(geometry)
     arrivals = ArrivalFinder(geometry) if tagger else None
+    aloft = Aloft(model.classes, settings.mount) if settings.tracking.height_tells else None
     novelty = (
         NoveltyListener(memory, model.sounds, false_per_day=settings.novelty.false_per_day)
         if memory is not None
         else None
     )
-    return Stages(extractor or FeatureExtractor(geometry), model, arrivals, tracker, tagger, policy, novelty)
+    return Stages(extractor or FeatureExtractor(geometry), model, arrivals, tracker, tagger, aloft, policy, novelty)
 
 
 def new_memory(settings: SiteSettings, model: HearingModel, site_file: Path | None = None) -> SiteMemory:

@@ -154,6 +154,9 @@ class Track:
     slots: tuple[int, ...] = ()
     """The network's slots that reported it in this frame: whose masks are its sound. In one frame no slot has two tracks. None
     where its power alone tells of it."""
+    height_deg: float | None = None
+    """Elevation in the array frame: that of `doa` where it is valid, or of a planar array how far above its plane the sound is, or as
+    far below; None where nothing tells."""
     sounds: Float32Array | None = None
     """(sounds,) what the tagger alone takes it for, of all the sounds that it tells apart; None without a tagger."""
     strangeness: float = 0.0

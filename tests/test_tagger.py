@@ -49,9 +49,8 @@ def joint(frames: Sequence[FeatureFrame]) -> Float32Array:
 
 def track(track_id: int = 1, *, updated: bool = True, azimuth_deg: float = 20.0, score: float = 0.9) -> Track:
     probs = np.full(len(_CLASSES), score, np.float32)
-    return Track(
-        track_id, "confirmed", Direction(azimuth_deg, 0.0), ((4.0, 0.0), (0.0, 4.0)), probs, 0, 0, updated=updated
-    )
+    covariance, doa = ((4.0, 0.0), (0.0, 4.0)), Direction(azimuth_deg, 0.0)
+    return Track(track_id, "confirmed", doa, covariance, probs, 0, 0, updated=updated, height_deg=0.0)
 
 
 class Counting(TaggerNetwork):
@@ -159,6 +158,20 @@ def test_two_tracks_in_different_directions_get_opinions_of_their_own() -> None:
     tagger = ObjectTagger(TaggerNetwork.load(shipped(), _CLASSES), _ARRAY)
     one, other = tagger.tag(hops(40), [track(1, azimuth_deg=20.0), track(2, azimuth_deg=-160.0)])
     assert not np.allclose(one.class_probs, other.class_probs, rtol=1e-3)
+
+
+def test_a_beam_of_a_planar_array_is_aimed_as_high_as_the_track_is() -> None:
+    keeping = Keeping.load(shipped(), _CLASSES)
+    assert isinstance(keeping, Keeping)
+    array = load_array("respeaker_usb_4mic")
+    for height_deg in (10.0, 60.0, None):
+        ObjectTagger(keeping, array).tag(hops(), [replace(track(), height_deg=height_deg)])
+        history = BeamHistory(array, 0.0)
+        history.push(joint(hops()))
+        for name, beam in history.powers(20.0, height_deg).items():
+            told = EARS[name].relative_levels(beam)
+            heard = keeping.levels[name][-len(told) :]
+            np.testing.assert_allclose(heard - heard.mean(), told - told.mean(), atol=1e-3)
 
 
 def test_it_listens_when_a_track_begins_and_then_twice_a_second_while_it_is_heard() -> None:

@@ -1,4 +1,4 @@
-"""Where the strongest sound of the last second comes from, whatever it is: found by its power, with no training.
+"""Where the strongest sound of the last second comes from, whatever it is, and how high tracks are: by power, with no training.
 
 In each bin the power from every direction (`dsp.directional_power`) is held against all power. Its share ρ scatters around nought
 by a known σ where nothing but ambience is there. So ρ/σ says how sure the bin is that something comes from there, and −log(1 − ρ)/σ
@@ -7,7 +7,8 @@ their product over bins is a map in which a faint sound stands out and a loud on
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,10 @@ import numpy.typing as npt
 from appliance.angles import azimuth_elevation_deg, unit_vector
 from appliance.dsp.directional_power import DirectionalPower, coherence, wind_share
 from appliance.dsp.foa import fibonacci_sphere
+from appliance.dsp.heights import ELEVATIONS_DEG, Height
 from appliance.dsp.stft import STANDARD, STANDARD_HZ, StreamingStft
 from appliance.geometry import ArrayGeometry
-from appliance.types import Arrival, Complex64Array, Direction, FeatureFrame, Float32Array
+from appliance.types import Arrival, Complex64Array, Direction, FeatureFrame, Float32Array, Track
 
 _HEARD_S = 1.0
 """Drones of fold 4 at −10 dB are found less often in shorter times, and in longer ones those that fly are smeared."""
@@ -35,12 +37,28 @@ _WINDY_HZ, _MOST_WIND = 300.0, 1.0
 _TINY = 1e-20
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Forms:
+    """Quadratic forms of the microphones' signals for some directions, as products with the reals of a covariance."""
+
+    forms: Float32Array
+    """(bins, directions, mics²)."""
+    precision: Float32Array
+    """(bins, directions): one over the variance of what ambience alone would make of each."""
+
+    def shares(self, covariance: Float32Array, total: Float32Array) -> Float32Array:
+        """(bins, directions) of all power (bins,) that comes from each, by the reals of a covariance (bins, mics²)."""
+        shares: Float32Array = np.maximum((self.forms @ covariance[..., None])[..., 0] / total[:, None], 0.0)
+        return shares
+
+
 class ArrivalFinder:
-    """Looks all around an array, once a label frame. State: the covariance of its microphones over the last second."""
+    """Looks all around an array, once a label frame. State: the covariance of its microphones over the last second, and heights."""
 
     def __init__(self, geometry: ArrayGeometry) -> None:
         self._geometry = geometry
         self._directions = _all_around(planar=geometry.is_planar)
+        self._heights: dict[int, Height] = {}
         self._listen_with(tuple(range(geometry.mics)))
 
     def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Arrival:
@@ -49,13 +67,18 @@ class ArrivalFinder:
             self._listen_with(hops[-1].mics)
         elif after_gap:
             self._stft.reset()
-            self._heard.clear()
+            self._pushes.clear()
         samples = np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1)
         spectra = self._stft.push(samples)[..., _BINS].transpose(2, 1, 0)
-        self._heard.append((spectra.shape[2], _as_reals(spectra @ spectra.conj().transpose(0, 2, 1))))
-        while sum(count for count, _ in self._heard) - self._heard[0][0] >= _HEARD_HOPS:
-            self._heard.popleft()
-        strength = self._map()
+        self._pushes.append((spectra.shape[2], _as_reals(spectra @ spectra.conj().transpose(0, 2, 1))))
+        while sum(count for count, _ in self._pushes) - self._pushes[0][0] >= _HEARD_HOPS:
+            self._pushes.popleft()
+        covariance = np.sum([each for _, each in self._pushes], axis=0)
+        total = covariance[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
+        self._heard = covariance, total
+        self._snapshots = np.float32(sum(count for count, _ in self._pushes) / _HOPS_PER_SNAPSHOT)
+        shares = np.minimum(self._around.shares(covariance, total), _MOST_SHARE)
+        strength = self._snapshots * (-shares * np.log1p(-shares) * self._around.precision).mean(axis=0)
         best = int(strength.argmax())
         near = self._directions @ self._directions[best] > np.cos(np.radians(_PEAK_DEG))
         centre = np.maximum(strength[near] - _PEAK_LEVEL * strength[best], _TINY) @ self._directions[near]
@@ -63,33 +86,65 @@ class ArrivalFinder:
         doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
         return Arrival(doa, float(strength[best] - np.median(strength)))
 
+    def with_heights(self, tracks: Iterable[Track]) -> list[Track]:
+        """The tracks after what `find` has heard last, with the `height_deg` of those whose elevation nothing else tells."""
+        if not self._above:
+            return list(tracks)
+        known, self._heights = self._heights, {}
+        return [self._with_height(track, known.get(track.track_id)) for track in tracks]
+
+    def _with_height(self, track: Track, height: Height | None) -> Track:
+        if height is None:
+            height = Height(self._strength_above(track.doa.azimuth_deg))
+        elif track.updated:
+            height.hear(self._strength_above(track.doa.azimuth_deg), self._pushes[-1][0] * STANDARD.hop_s)
+        self._heights[track.track_id] = height
+        return replace(track, height_deg=height.deg)
+
+    def _strength_above(self, azimuth_deg: float) -> Float32Array:
+        """(elevations,) between those of the two azimuths around it.
+
+        ρ²/σ², which is not as sharp as what arrivals are told by, but true: that would hear a sound on the horizon, in ambience as loud,
+        at 30°, for at low frequencies more of it passes what is aimed above it.
+        """
+        at = (azimuth_deg + 180.0) / _PLANAR_STEP_DEG
+        around = [self._above[(int(at) + each) % len(self._above)] for each in (0, 1)]
+        before, after = ((forms.shares(*self._heard) ** 2 * forms.precision).mean(axis=0) for forms in around)
+        between: Float32Array = self._snapshots * (before + np.float32(at % 1.0) * (after - before))
+        return between
+
     def _listen_with(self, mics: tuple[int, ...]) -> None:
-        """Build the map for the microphones that work."""
+        """Build the forms for the microphones that work."""
         self._mics, part = mics, self._geometry.part(mics)
         self._stft, self._planar = StreamingStft(part.mics, STANDARD), part.is_planar
-        self._heard: deque[tuple[int, Float32Array]] = deque()
-        power = DirectionalPower(part, STANDARD_HZ[_BINS])
-        ambience = _ambience(part.positions_m, STANDARD_HZ[_BINS])
-        # A product with the reals of a covariance is the trace of the product of both matrices.
-        doubled = np.where(np.eye(part.mics, dtype=bool), 1.0, 2.0).astype(np.float32)
-        forms, variances = [], []
-        for direction in self._directions:
-            form = power.form(power.aim(*azimuth_elevation_deg(direction)))
-            scattered = form @ ambience
-            variances.append((scattered * scattered.transpose(0, 2, 1)).real.sum(axis=(1, 2)))
-            forms.append(_as_reals(form * doubled) * part.mics)
-        self._forms = np.stack(forms, axis=1)
-        self._precision = 1.0 / np.maximum(np.stack(variances, axis=1), np.float32(_TINY))
+        self._pushes: deque[tuple[int, Float32Array]] = deque()
+        power, ambience = DirectionalPower(part, STANDARD_HZ[_BINS]), _ambience(part.positions_m, STANDARD_HZ[_BINS])
+        angles = [azimuth_elevation_deg(direction) for direction in self._directions]
+        self._around = _forms(
+            power, [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles], ambience
+        )
+        self._above = [
+            _forms(power, [(azimuth, each) for each in ELEVATIONS_DEG], ambience)
+            for azimuth, _ in angles
+            if self._geometry.is_planar
+        ]
 
-    def _map(self) -> Float32Array:
-        """(directions,): mean over bins."""
-        covariance = np.sum([each for _, each in self._heard], axis=0)
-        total = covariance[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
-        share = (self._forms @ covariance[..., None])[..., 0] / total[:, None]
-        share = np.clip(share, 0.0, _MOST_SHARE)
-        snapshots = sum(count for count, _ in self._heard) / _HOPS_PER_SNAPSHOT
-        strength: Float32Array = (-share * np.log1p(-share) * self._precision).mean(axis=0) * np.float32(snapshots)
-        return strength
+
+def _forms(
+    power: DirectionalPower, angles: Iterable[tuple[float, float | None]], ambience: npt.NDArray[np.float32]
+) -> _Forms:
+    """Towards azimuths and elevations, where these are known; `ambience` is (bins, mics, mics)."""
+    mics = ambience.shape[-1]
+    # A product with the reals of a covariance is the trace of the product of both matrices.
+    doubled = np.where(np.eye(mics, dtype=bool), 1.0, 2.0).astype(np.float32)
+    forms, variances = [], []
+    for azimuth_deg, elevation_deg in angles:
+        form = power.form(power.aim(azimuth_deg, elevation_deg))
+        scattered = form @ ambience
+        variances.append((scattered * scattered.transpose(0, 2, 1)).real.sum(axis=(1, 2)))
+        forms.append(_as_reals(form * doubled) * mics)
+    precision = 1.0 / np.maximum(np.stack(variances, axis=1), np.float32(_TINY))
+    return _Forms(np.stack(forms, axis=1), precision)
 
 
 def _all_around(*, planar: bool) -> npt.NDArray[np.float64]:

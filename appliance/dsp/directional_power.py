@@ -23,7 +23,7 @@ from appliance.types import Complex64Array, Float32Array
 _CALM_SHARE = 0.1
 _WINDY_HZ, _MOST_LOADING = 500.0, 3.0
 _UNKNOWN_ELEVATIONS_DEG = (0.0, 25.0, 45.0)
-"""A planar array does not tell how high a sound is: it listens to all of these."""
+"""Where it is not known how high a sound is, all of these are listened to."""
 _RIDGE = 1e-6
 
 
@@ -79,7 +79,7 @@ class DirectionalPower:
     """
 
     def __init__(self, geometry: ArrayGeometry, hz: npt.NDArray[np.float64]) -> None:
-        self._positions_m, self._planar = geometry.positions_m, geometry.is_planar
+        self._positions_m = geometry.positions_m
         self._hz, self._of_bin = np.unique(hz, return_inverse=True)
         isotropic, unit = coherence(geometry.positions_m, self._hz), np.eye(geometry.mics)
         loading = wind_share(self._hz, _WINDY_HZ, _MOST_LOADING)
@@ -100,9 +100,9 @@ class DirectionalPower:
         diffuse = (np.matmul(signals, self._isotropic) * signals.conj()).real.sum(axis=2)
         return Weighted(signals, diffuse, (signals.real**2 + signals.imag**2).sum(axis=2))
 
-    def aim(self, azimuth_deg: float, elevation_deg: float) -> Aim:
-        """Towards a direction; a planar array's elevation is not asked."""
-        elevations_deg = _UNKNOWN_ELEVATIONS_DEG if self._planar else (elevation_deg,)
+    def aim(self, azimuth_deg: float, elevation_deg: float | None) -> Aim:
+        """Towards a direction, or where it is not known how high it is, towards all that may be."""
+        elevations_deg = _UNKNOWN_ELEVATIONS_DEG if elevation_deg is None else (elevation_deg,)
         directions = np.stack([unit_vector(azimuth_deg, each) for each in elevations_deg])
         waves = steering(self._positions_m, directions, self._hz) / np.float32(len(directions) ** 0.5)
         beams = self._inverse @ waves

@@ -103,8 +103,12 @@ class BeamHistory:
         for ear in self._ears.values():
             ear.push(samples)
 
-    def powers(self, azimuth_deg: float, elevation_deg: float, *, before: bool = False) -> dict[str, Float32Array]:
-        """By ear the power (hops, bands) from a direction in what came last, and `before` that as far as it is kept."""
+    def powers(
+        self, azimuth_deg: float, elevation_deg: float | None, *, before: bool = False
+    ) -> dict[str, Float32Array]:
+        """By ear the power (hops, bands) from a direction, at any elevation where that is None, in what came last, and `before` that as far
+        as it is kept.
+        """
         return {name: ear.powers(azimuth_deg, elevation_deg, before=before) for name, ear in self._ears.items()}
 
 
@@ -137,8 +141,8 @@ class _EarHistory:
         while len(self._pushes) > 1 and sum(len(each) for _, each in self._pushes[1:-1]) >= self._before:
             del self._pushes[0]
 
-    def powers(self, azimuth_deg: float, elevation_deg: float, *, before: bool) -> Float32Array:
-        aim = self._aim(round(azimuth_deg), round(elevation_deg))
+    def powers(self, azimuth_deg: float, elevation_deg: float | None, *, before: bool) -> Float32Array:
+        aim = self._aim(round(azimuth_deg), None if elevation_deg is None else round(elevation_deg))
         wanted = len(self._pushes[-1][1]) + (self._before if before else 0)
         parts: list[Float32Array] = []
         for heard, everything in reversed(self._pushes):

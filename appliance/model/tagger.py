@@ -114,12 +114,12 @@ class ObjectTagger:
         return [self._tagged(track, known.get(track.track_id)) for track in tracks]
 
     def _tagged(self, track: Track, heard: _Heard | None) -> Track:
-        azimuth_deg, elevation_deg = track.doa.azimuth_deg, track.doa.elevation_deg
+        azimuth_deg, height_deg = track.doa.azimuth_deg, track.height_deg
         if heard is None:
-            beam = self._history.powers(azimuth_deg, elevation_deg, before=True)
+            beam = self._history.powers(azimuth_deg, height_deg, before=True)
             heard = _Heard(beam, self._named(beam))
         else:
-            for name, powers in self._history.powers(azimuth_deg, elevation_deg).items():
+            for name, powers in self._history.powers(azimuth_deg, height_deg).items():
                 heard.beam[name] = np.concatenate([heard.beam[name], powers])[-EARS[name].hops :]
             heard.frames += track.updated
             if track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0):

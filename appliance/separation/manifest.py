@@ -22,7 +22,7 @@ class StemPath(BaseModel):
     azimuth_deg: float
     """In the array frame, counter-clockwise from the front."""
     elevation_deg: float
-    """Above the array's horizon; 0 where the array cannot tell."""
+    """Above the array's horizon; of a planar array how far above its plane, or as far below."""
     heard: bool
     """False where the track coasts: its sound is then in the residual."""
 
@@ -49,7 +49,7 @@ class ObjectStem(BaseModel):
     foa_reverb: str | None = None
     """File: [W, Y, Z, X], the rest of its share: what came by way of ground and walls; null where it is not apart."""
     elevation_valid: bool
-    """False where the array cannot tell elevation."""
+    """False where the array cannot tell above from below."""
     path: tuple[StemPath, ...]
     """How it moved."""
 

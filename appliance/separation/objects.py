@@ -28,7 +28,7 @@ class HeardMoment:
     azimuth_deg: float
     """Of the track, in the array frame; it goes on while the track coasts."""
     elevation_deg: float
-    """0 where the array cannot tell."""
+    """Of a planar array how far above its plane, or as far below; 0 where nothing tells."""
     mask: Float32Array | None
     """(hops, bands) share of the sound that is the object's; None where the network did not report it."""
     direct_mask: Float32Array | None = None
@@ -46,7 +46,7 @@ class HeardObject:
     class_label: str
     """Of its event, or the most probable class where it was none."""
     elevation_valid: bool
-    """False where the array cannot tell elevation."""
+    """False where the array cannot tell above from below."""
     event_ids: list[str] = field(default_factory=list)
     """Of the events it became."""
     moments: list[HeardMoment] = field(default_factory=list)
@@ -121,6 +121,6 @@ class ObjectMasks:
                     # A quantised model may give a little more direct sound than there is sound.
                     part = np.minimum(slot.direct_mask, slot.mask)
                     direct = part if direct is None else direct + part
-        heard.moments.append(HeardMoment(track.doa.azimuth_deg, track.doa.elevation_deg, share, direct))
+        heard.moments.append(HeardMoment(track.doa.azimuth_deg, track.height_deg or 0.0, share, direct))
         if track.updated:
             self._sounding[track.track_id] = len(heard.moments)

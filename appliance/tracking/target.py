@@ -120,6 +120,7 @@ class Target:
             updated=self.updated and not deleted,
             absorbed_by=absorbed_by,
             slots=self.slots,
+            height_deg=elevation_deg if self._elevation_valid else None,
         )
 
     def _blend(self, scores: Float32Array, elapsed_s: float, memory_s: float) -> None:

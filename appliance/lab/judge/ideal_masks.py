@@ -26,7 +26,7 @@ def ideal_object(scene: RenderedScene, index: int, geometry: ArrayGeometry, *, a
     moments = [
         HeardMoment(
             float(truth.azimuth_deg[frame]),
-            0.0 if geometry.is_planar else float(truth.elevation_deg[frame]),
+            abs(float(truth.elevation_deg[frame])) if geometry.is_planar else float(truth.elevation_deg[frame]),
             share[own_hops],
             direct[own_hops] if apart else None,
         )

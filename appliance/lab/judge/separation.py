@@ -213,8 +213,10 @@ def _is(heard: HeardObject, truth: SourceTruth, *, planar: bool) -> bool:
     for frame, moment in enumerate(heard.moments, heard.first_frame):
         if frame < len(truth.active) and truth.active[frame]:
             together += 1
-            true_deg = float(truth.azimuth_deg[frame]), 0.0 if planar else float(truth.elevation_deg[frame])
-            near += arc_distance_deg(moment.azimuth_deg, moment.elevation_deg, *true_deg) < _SAME_DEG
+            azimuth_deg, elevation_deg = float(truth.azimuth_deg[frame]), float(truth.elevation_deg[frame])
+            # By azimuth alone, as tracks of a planar array are.
+            own_deg, true_deg = (0.0, 0.0) if planar else (moment.elevation_deg, elevation_deg)
+            near += arc_distance_deg(moment.azimuth_deg, own_deg, azimuth_deg, true_deg) < _SAME_DEG
     return near >= max(10, together / 2)
 
 
