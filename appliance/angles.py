@@ -71,6 +71,12 @@ def true_bearing_elevation_deg(
     return wrap_bearing_deg(-azimuth_nwu_deg), elevation_local_deg
 
 
+def upper_elevation_deg(azimuth_deg: float, height_deg: float, rotation: npt.NDArray[np.float64]) -> float:
+    """Elevation above the local horizon of what is `height_deg` above the array's plane or as far below it: of the higher one."""
+    sides = (true_bearing_elevation_deg(azimuth_deg, side * height_deg, rotation) for side in (1.0, -1.0))
+    return max(elevation_deg for _, elevation_deg in sides)
+
+
 def horizon_elevation_deg(azimuth_deg: float, rotation: npt.NDArray[np.float64]) -> float:
     """Elevation in the array frame at which the half-plane of an azimuth meets the local horizon, given `mount_rotation`.
 

@@ -7,11 +7,17 @@ ground reflects runs along them just as the sound itself does, so it bends nothi
 import math
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from appliance.types import Float32Array
 
 ELEVATIONS_DEG = np.arange(0.0, 90.0, 10.0)
 """At which is listened."""
+_BETWEEN_DEG = np.arange(0.0, 81.0, 2.0)
+# A spline is linear in its values. Above the plane is as below it, so it is level there.
+_BETWEEN = CubicSpline(
+    ELEVATIONS_DEG, np.eye(len(ELEVATIONS_DEG)), bc_type=((1, np.zeros(len(ELEVATIONS_DEG))), "not-a-knot")
+)(_BETWEEN_DEG)
 _MEMORY_S = 2.0
 _EXPECTED_DEG = 12.0
 """Mean elevation of sounds of which nothing has been heard: few come from overhead."""
@@ -34,6 +40,6 @@ class Height:
     @property
     def deg(self) -> float:
         """Elevation above the array's plane, or as far below it: the mean of what is likely."""
-        log_likely = _LIKELIHOOD * self._strength - ELEVATIONS_DEG / _EXPECTED_DEG
+        log_likely = _LIKELIHOOD * (_BETWEEN @ self._strength) - _BETWEEN_DEG / _EXPECTED_DEG
         likely = np.exp(log_likely - log_likely.max())
-        return float(likely @ ELEVATIONS_DEG / likely.sum())
+        return float(likely @ _BETWEEN_DEG / likely.sum())

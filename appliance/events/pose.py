@@ -2,7 +2,12 @@
 
 import math
 
-from appliance.angles import horizon_elevation_deg, mount_rotation, true_bearing_elevation_deg
+from appliance.angles import (
+    horizon_elevation_deg,
+    mount_rotation,
+    true_bearing_elevation_deg,
+    upper_elevation_deg,
+)
 from appliance.config import MountSettings
 from appliance.types import Track
 
@@ -37,3 +42,9 @@ class Pose:
         across_deg /= max(math.cos(math.radians(elevation_deg)), 1e-3)
         sigma_deg = min(math.hypot(across_deg, self._heading_sigma_deg), _KNOWS_NOTHING_DEG)
         return bearing_deg, elevation_deg if doa.elevation_valid else 0.0, sigma_deg
+
+    def height_deg(self, track: Track) -> float | None:
+        """How high above the local horizon what has no valid elevation seems to be, were it not as far below the array's plane."""
+        if track.doa.elevation_valid or track.height_deg is None:
+            return None
+        return upper_elevation_deg(track.doa.azimuth_deg, track.height_deg, self._rotation)

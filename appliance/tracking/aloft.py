@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from appliance.angles import mount_rotation, true_bearing_elevation_deg
+from appliance.angles import mount_rotation, true_bearing_elevation_deg, upper_elevation_deg
 from appliance.config import MountSettings
 from appliance.types import Track
 
@@ -38,8 +38,7 @@ class Aloft:
         return replace(track, class_probs=(weighed / grown).astype(np.float32))
 
     def _above_horizon_deg(self, track: Track, height_deg: float) -> float:
-        """Of a planar array's two, the one that is not in the ground."""
-        sides = (1.0,) if track.doa.elevation_valid else (1.0, -1.0)
-        return max(
-            true_bearing_elevation_deg(track.doa.azimuth_deg, side * height_deg, self._rotation)[1] for side in sides
-        )
+        """A planar array's sound is not in the ground."""
+        if track.doa.elevation_valid:
+            return true_bearing_elevation_deg(track.doa.azimuth_deg, height_deg, self._rotation)[1]
+        return upper_elevation_deg(track.doa.azimuth_deg, height_deg, self._rotation)
