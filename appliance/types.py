@@ -220,6 +220,8 @@ class Event:
     """Of the clip, in hexadecimal, once it is written."""
     nearest: tuple[tuple[str, float], ...] = ()
     """(class, probability) of the known classes that an anomaly is most like, most probable first."""
+    height_deg: float | None = None
+    """Where elevation is not valid: how high above the local horizon it seems to be, were it not as far below the array's plane."""
 
 
 @dataclass(frozen=True, slots=True)

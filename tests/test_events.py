@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -368,6 +369,21 @@ def test_a_planar_array_claims_no_elevation() -> None:
     run = Run(MountSettings(pitch_deg=20.0))
     run.hold(1.0, track(azimuth_deg=0.0, planar=True))
     assert (run.events[0].elevation_valid, run.events[0].elevation_deg) == (False, 0.0)
+
+
+@pytest.mark.parametrize(("roll_deg", "height_deg"), [(0.0, 35.0), (180.0, 35.0), (20.0, 55.0), (-20.0, 15.0)])
+def test_how_high_a_planar_array_hears_a_sound_is_told_from_the_horizon_up(roll_deg: float, height_deg: float) -> None:
+    """From its left, which is 20° up or down: of 35° above its plane and 35° below it, it says the higher one."""
+    run = Run(MountSettings(roll_deg=roll_deg))
+    run.hold(1.0, replace(track(azimuth_deg=90.0, planar=True), height_deg=35.0))
+    assert run.events[0].height_deg == pytest.approx(height_deg)
+
+
+def test_where_elevation_is_valid_or_height_unknown_no_height_is_told() -> None:
+    for heard in (replace(track(elevation_deg=35.0), height_deg=35.0), track(planar=True)):
+        run = Run()
+        run.hold(1.0, heard)
+        assert run.events[0].height_deg is None
 
 
 @given(st.floats(0.0, 359.0), st.floats(-30.0, 30.0), st.one_of(st.floats(-30.0, 30.0), st.floats(150.0, 210.0)))

@@ -83,6 +83,17 @@ def test_what_is_sent_is_of_the_contract(log_path: Path, make_event: MakeEvent) 
     sensor.close()
 
 
+def test_how_high_a_planar_array_hears_it_is_told_beside_the_elevation_that_it_does_not_know(log_path: Path) -> None:
+    sensor = Sensor(log_path)
+    planar = dataclasses.replace(track(), doa=Direction(40.0, 0.0, elevation_valid=False), height_deg=42.34)
+    ((said),) = sensor.hear(planar, track(2))
+    assert {each["track_id"]: (each["elevation_valid"], each.get("height_deg")) for each in said["tracks"]} == {
+        1: (False, 42.3),
+        2: (True, None),
+    }
+    sensor.close()
+
+
 def test_what_is_likelier_nothing_that_has_a_name_is_told_to_nobody(log_path: Path) -> None:
     sensor = Sensor(log_path)
     ((said),) = sensor.hear(track(1, sure=0.46), track(2, sure=0.44))

@@ -47,7 +47,9 @@ EVENTS = st.builds(
     clip_state=st.sampled_from([None, "recording", "written", "failed"]),
     clip_sha256=st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
     nearest=st.lists(st.tuples(st.sampled_from(["drone", "dog"]), st.floats(0.0, 1.0)), max_size=3).map(tuple),
+    height_deg=st.none() | st.floats(-90, 90),
 )
+_HEIGHT = {"height_deg": 40.0}
 _CLIP = {"clip": "01ARZ3NDEKTSV4RRFFQ69G5FAV.flac", "clip_state": "written", "clip_sha256": "0" * 64}
 
 
@@ -60,12 +62,12 @@ def test_round_trip_is_lossless_and_every_message_is_of_the_schema(event: Event)
 
 def test_schema_and_message_name_the_same_keys(make_event: MakeEvent) -> None:
     """The schema stays open for later fields; that nothing undocumented is sent is promised here."""
-    message = wire.event_to_dict(make_event(**_CLIP))
+    message = wire.event_to_dict(make_event(**_CLIP, **_HEIGHT))
     assert tuple(message) == wire.MESSAGE_KEYS
     assert set(message) == set(SCHEMA["properties"])
     # What an older version logged and this one delivers has no field that came later.
-    assert set(message) - set(SCHEMA["required"]) == {"muted", "nearest", *_CLIP}
-    assert set(wire.event_to_dict(make_event())) == set(message) - set(_CLIP)
+    assert set(message) - set(SCHEMA["required"]) == {"muted", "nearest", *_CLIP, *_HEIGHT}
+    assert set(wire.event_to_dict(make_event())) == set(message) - {*_CLIP, *_HEIGHT}
 
 
 def test_a_message_of_the_first_release_is_read(make_event: MakeEvent) -> None:

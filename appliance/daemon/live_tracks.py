@@ -92,6 +92,7 @@ class LiveTracks:
         label, confidence = self._classes[index], float(track.class_probs[index])
         if event is not None and event.class_label == ANOMALY:
             label, confidence = ANOMALY, track.strangeness
+        height_deg = self._pose.height_deg(track)
         return {
             "track_id": track.track_id,
             "state": track.status,
@@ -102,6 +103,7 @@ class LiveTracks:
             "bearing_sigma_deg": round(sigma_deg, 1),
             "elevation_deg": round(elevation_deg, 1),
             "elevation_valid": track.doa.elevation_valid,
+            **({} if height_deg is None else {"height_deg": round(height_deg, 1)}),
             "event_id": event.event_id if event else None,
         }
 

@@ -60,6 +60,7 @@ class Announcer:
             site=self._unit.site,
             node=self._unit.node,
             nearest=_nearest(class_label, track),
+            height_deg=self._pose.height_deg(track),
         )
 
     def next(self, latest: Event, state: EventState, track: Track, *, score: float, now_utc_ns: int) -> Event:
@@ -78,6 +79,7 @@ class Announcer:
             bearing_sigma_deg=sigma_deg,
             clock=self._clock(),
             nearest=_nearest(latest.class_label, track),
+            height_deg=self._pose.height_deg(track),
         )
 
     def _confidence(self, class_label: str, score: float) -> float:
