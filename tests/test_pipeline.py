@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from plane_waves import FROM_20_DEG, RATE_HZ, at_array, hum, silence
 
-from appliance.config import MountSettings, SiteSettings
+from appliance.config import MountSettings, SiteSettings, TrackingSettings
 from appliance.errors import DeviceError
 from appliance.events import seeded_ulids
 from appliance.geometry import ArrayGeometry, load_array
@@ -16,6 +16,8 @@ from appliance.model.scene import SceneModel
 from appliance.pipeline import Moment, PipelineSummary, levels_dbfs, run
 from appliance.stages import build_stages
 from appliance.types import AudioBlock, Event
+
+_BY_DEFAULT = TrackingSettings()
 
 
 class Blocks:
@@ -84,8 +86,15 @@ def cut(samples: np.ndarray, block_samples: int, start_sample: int = 0, *, gap: 
     ]
 
 
-def hear(source: Blocks, geometry: ArrayGeometry, model: Path, fails: type[Exception] | None = None) -> Outcome:
-    settings = SiteSettings(mount=MountSettings(heading_true_deg=90.0))
+def hear(
+    source: Blocks,
+    geometry: ArrayGeometry,
+    model: Path,
+    fails: type[Exception] | None = None,
+    *,
+    tracking: TrackingSettings = _BY_DEFAULT,
+) -> Outcome:
+    settings = SiteSettings(mount=MountSettings(heading_true_deg=90.0), tracking=tracking)
     stages = build_stages(settings, geometry, SceneModel.load(model), ulids=seeded_ulids(b""), clock=lambda: "replay")
     notes, events = Notes(), list[Event]()
 
@@ -120,6 +129,22 @@ def test_a_drone_is_one_event_at_its_true_bearing(
     assert summary is not None
     assert (summary.frames, summary.gaps, summary.events, summary.alerts) == (110, 0, 1, 1)
     assert summary.audio_s == pytest.approx(11.0)
+
+
+def test_a_drone_is_the_surer_the_higher_unless_the_site_looks_down_on_drones(
+    geometry: ArrayGeometry, intensity_model: Path
+) -> None:
+    looks_down = TrackingSettings(height_tells=False)
+    sure: dict[tuple[float, bool], float] = {}
+    for elevation_deg in (0.0, 40.0):
+        for tracking in (_BY_DEFAULT, looks_down):
+            source = Blocks(cut(at_array(hum(3.0), geometry, 40.0, elevation_deg), 1600))
+            (track,) = hear(source, geometry, intensity_model, tracking=tracking).notes.moments[-1].tracks
+            sure[elevation_deg, tracking.height_tells] = float(track.class_probs[0])
+    assert sure[0.0, False] == pytest.approx(sure[40.0, False], abs=0.02)
+    odds = {case: probability / (1.0 - probability) for case, probability in sure.items()}
+    assert odds[0.0, True] == pytest.approx(0.5 * odds[0.0, False], rel=1e-3)
+    assert odds[40.0, True] == pytest.approx(3.0 * odds[40.0, False], rel=1e-3)
 
 
 @pytest.mark.parametrize("block_samples", [317, 1600, 5000])
