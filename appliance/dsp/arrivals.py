@@ -9,6 +9,7 @@ their product over bins is a map in which a faint sound stands out and a loud on
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ _HEARD_S = 1.0
 _HEARD_HOPS = round(_HEARD_S / STANDARD.hop_s)
 _BINS = np.flatnonzero((STANDARD_HZ > 90.0) & (STANDARD_HZ < 4060.0))
 _PLANAR_STEP_DEG = 6
+_COLUMNS_KEPT = 16
 _SPHERE_DIRECTIONS = 600
 """8.3 degrees apart, as the steps in a plane finer than the main lobe of any shipped array at these frequencies."""
 _PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
@@ -88,7 +90,7 @@ class ArrivalFinder:
 
     def with_heights(self, tracks: Iterable[Track]) -> list[Track]:
         """The tracks after what `find` has heard last, with the `height_deg` of those whose elevation nothing else tells."""
-        if not self._above:
+        if not self._geometry.is_planar:
             return list(tracks)
         known, self._heights = self._heights, {}
         return [self._with_height(track, known.get(track.track_id)) for track in tracks]
@@ -108,7 +110,7 @@ class ArrivalFinder:
         at 30°, for at low frequencies more of it passes what is aimed above it.
         """
         at = (azimuth_deg + 180.0) / _PLANAR_STEP_DEG
-        around = [self._above[(int(at) + each) % len(self._above)] for each in (0, 1)]
+        around = [self._above((int(at) + each) % (360 // _PLANAR_STEP_DEG)) for each in (0, 1)]
         before, after = ((forms.shares(*self._heard) ** 2 * forms.precision).mean(axis=0) for forms in around)
         between: Float32Array = self._snapshots * (before + np.float32(at % 1.0) * (after - before))
         return between
@@ -123,11 +125,13 @@ class ArrivalFinder:
         self._around = _forms(
             power, [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles], ambience
         )
-        self._above = [
-            _forms(power, [(azimuth, each) for each in ELEVATIONS_DEG], ambience)
-            for azimuth, _ in angles
-            if self._geometry.is_planar
-        ]
+
+        def above(column: int) -> _Forms:
+            azimuth_deg = _PLANAR_STEP_DEG * column - 180.0
+            return _forms(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], ambience)
+
+        # All around they would be 140 MB for sixteen microphones, and a track is mostly where it was.
+        self._above = lru_cache(_COLUMNS_KEPT)(above)
 
 
 def _forms(
