@@ -57,3 +57,12 @@ def test_a_tilted_array_knows_the_horizon() -> None:
     """Its left side is 40° up: what is in its own plane there is high, and what is as far below the plane is on the ground."""
     assert weighed(track(0.0), roll_deg=40.0)[1] == pytest.approx(weighed(track(40.0))[1])
     assert weighed(track(-40.0), roll_deg=40.0)[1] == pytest.approx(weighed(track(0.0))[1])
+
+
+def test_what_a_tilted_planar_array_hears_may_be_high_or_on_the_ground() -> None:
+    """Its left side is 20° down: what is 20° off its plane there is on the horizon or 40° in the ground; on its right on the horizon or 40° up."""
+    on_the_left = track(20.0, planar=True)
+    on_the_right = replace(on_the_left, doa=replace(on_the_left.doa, azimuth_deg=-90.0))
+    assert weighed(on_the_left, roll_deg=-20.0)[1] == pytest.approx(weighed(track(0.0))[1])
+    drone = weighed(on_the_right, roll_deg=-20.0)[1]
+    assert drone / (1.0 - drone) == pytest.approx((0.5 * 3.0) ** 0.5 * 0.4 / 0.6)

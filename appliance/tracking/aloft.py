@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from appliance.angles import mount_rotation, true_bearing_elevation_deg, upper_elevation_deg
+from appliance.angles import mount_rotation, true_bearing_elevation_deg
 from appliance.config import MountSettings
 from appliance.types import Track
 
@@ -16,6 +16,8 @@ _ODDS = (0.5, 1.0, 3.0)
 """What stands on the ground is below 5° for a mast and up to 20° on a slope or in a window; a drone at 50 m and a hundred away is at 27°. But one
 that is far or lands is low, so the odds of a drone are no less than half of what it sounds like. From fold 4: with a third below
 and from 15° on more, false drones were as many, and those that fly low are missed."""
+
+_IN_THE_GROUND_DEG = -5.0
 
 
 class Aloft:
@@ -30,15 +32,18 @@ class Aloft:
         return [track if track.height_deg is None else self._weighed(track, track.height_deg) for track in tracks]
 
     def _weighed(self, track: Track, height_deg: float) -> Track:
-        elevation_deg = self._above_horizon_deg(track, height_deg)
-        odds = np.exp(np.interp(elevation_deg, _ELEVATIONS_DEG, np.log(_ODDS)))
+        odds = np.exp(np.interp(self._elevations_deg(track, height_deg), _ELEVATIONS_DEG, np.log(_ODDS)).mean())
         weighed = np.where(self._flying, odds, 1.0) * track.class_probs
         # What is missing to 1 is other sounds, which stay as they are beside the rest.
         grown = 1.0 + weighed.sum() - track.class_probs.sum()
         return replace(track, class_probs=(weighed / grown).astype(np.float32))
 
-    def _above_horizon_deg(self, track: Track, height_deg: float) -> float:
-        """A planar array's sound is not in the ground."""
-        if track.doa.elevation_valid:
-            return true_bearing_elevation_deg(track.doa.azimuth_deg, height_deg, self._rotation)[1]
-        return upper_elevation_deg(track.doa.azimuth_deg, height_deg, self._rotation)
+    def _elevations_deg(self, track: Track, height_deg: float) -> list[float]:
+        """Above the horizon. A planar array has two, as far above its plane as below; in the ground is none, but where it hangs
+        aslant both may be above.
+        """
+        sides = (1.0,) if track.doa.elevation_valid else (1.0, -1.0)
+        both = [
+            true_bearing_elevation_deg(track.doa.azimuth_deg, side * height_deg, self._rotation)[1] for side in sides
+        ]
+        return [elevation_deg for elevation_deg in both if elevation_deg >= _IN_THE_GROUND_DEG] or [max(both)]
