@@ -66,11 +66,12 @@ class _Publisher:
 
     def __init__(self, settings: SiteSettings, store: "_Store") -> None:
         unit, self._settings = settings.unit, settings
+        self._client_id = client_id(unit)
         self._store = store
         self._topics = UnitTopics(unit.site, unit.node)
         self._connector = Connector(
             settings.mqtt,
-            client_id=client_id(unit),
+            client_id=self._client_id,
             will=last_will(unit, self._topics),
             subscribe=self._topics.commands if settings.commands.allow else None,
         )
@@ -145,7 +146,7 @@ class _Publisher:
     def _health(self) -> dict[str, Any]:
         """What `health` says of the publisher."""
         commands = {"accepted": self._commands.accepted, "rejected": dict(self._commands.rejected)}
-        return {**self._store.health(), "commands": commands}
+        return {**self._store.health(), "commands": commands, "client_id": self._client_id}
 
     def _measure(self, faults: list[str]) -> None:
         sensor, health = self._states.get("sensor"), self._states.get("health")

@@ -102,6 +102,27 @@ def test_a_unit_that_has_fallen_silent_is_gone_whatever_it_said_last(make_event:
     assert board.rejected == {}
 
 
+def test_two_units_of_one_name_are_told_and_one_that_was_replaced_is_not() -> None:
+    now_s = 100.0
+    board = Board(lambda: now_s)
+
+    def speak(client_id: object) -> str:
+        """Health from that client, ten seconds later; what the board then says of the unit."""
+        nonlocal now_s
+        now_s += 10.0
+        said = {"schema": "acoustic.health.v1", "site": "north", "node": "a", "publisher": {"client_id": client_id}}
+        board.take("acoustic/v1/north/a/health", json.dumps(said).encode())
+        ((_, status),) = board.units()
+        return status
+
+    board.take(*status_of("a", "online"))
+    assert [speak("one"), speak("one"), speak("two"), speak("two")] == ["quiet"] * 4
+    assert [speak("one"), speak("two")] == ["degraded"] * 2
+    assert "two units have this name (one and two); give one of them another [unit] node" in text_of(board)
+    assert [speak("two") for _ in range(11)][-1] == "quiet"
+    assert [speak(odd) for odd in (None, 7, "\x1b[2J", "x" * 1000)] == ["quiet"] * 4
+
+
 def test_what_an_outage_held_up_does_not_look_new(make_event: MakeEvent) -> None:
     event = make_event(severity="alert")
     board = Board(utc_ns=lambda: event.onset_utc_ns + 2 * 3600 * 1_000_000_000)

@@ -19,7 +19,9 @@ from ulid import ULID
 
 from appliance import wire
 from appliance.cli.watch_board import Board
+from appliance.config import UnitSettings
 from appliance.daemon.cut_off import end_cut_off_events
+from appliance.publish.credentials import client_id
 from appliance.publisher import _Store
 from appliance.store import EventLog, Outbox, chain
 from appliance.store.database import open_database
@@ -239,6 +241,7 @@ def test_health_and_config_are_retained_and_hold_what_the_sensor_said(
     with Subscriber(broker.port, name="late") as late:
         wait_until(lambda: late.on("health") and late.on("config"), "retained health and config")
     (health,), (config,) = late.on("health"), late.on("config")
+    assert health.payload["publisher"]["client_id"] == client_id(UnitSettings(site="north", node="mast-1"))
     assert health.retained
     assert health.payload["sensor"] == {"audio": {"gaps": 0}}
     assert sum(health.payload["publisher"]["outbox"].values()) == 1

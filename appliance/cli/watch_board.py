@@ -48,6 +48,10 @@ class Unit:
     """Its health has been heard, so that its silence means something; an access list may keep that from a watcher."""
     heard_s: float = 0.0
     """When anything came from it last, on the watcher's own clock."""
+    client_ids: tuple[str, ...] = ()
+    """Of the two that spoke last under its name, the latest last."""
+    shared_s: float | None = None
+    """When one of those spoke again although another one had spoken after it: there are two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class Board:
         now_s = self._clock_s()
         return [
             (unit, _status(unit, active=key in busy))
-            for key, unit in ((key, _silent(unit, now_s)) for key, unit in found)
+            for key, unit in ((key, _shared(_silent(unit, now_s), now_s)) for key, unit in found)
         ]
 
     def open_events(self) -> list[Shown]:
@@ -134,7 +138,7 @@ class Board:
         if kind == "health":
             if message.get("schema") != HEALTH_SCHEMA:
                 raise _RejectedError("health")
-            self._note(replace(self._units.get((site, node), Unit(site, node)), says_health=True))
+            self._take_health(site, node, message)
             return None
         if kind in ("events", "alerts"):
             return message if self._take_event(site, node, payload) else None
@@ -150,6 +154,17 @@ class Board:
         told = tuple(_plain(str(reason)) for reason in reasons[:_MOST_REASONS])
         hearing = message.get("hearing") is not False
         self._note(replace(self._units.get((site, node), Unit(site, node)), state=state, reasons=told, hearing=hearing))
+
+    def _take_health(self, site: str, node: str, message: dict[str, Any]) -> None:
+        unit = replace(self._units.get((site, node), Unit(site, node)), says_health=True)
+        publisher = message.get("publisher")
+        spoke = publisher.get("client_id") if isinstance(publisher, dict) else None
+        if isinstance(spoke, str) and _is_plain(spoke) and spoke != (unit.client_ids or ("",))[-1]:
+            # One that another has taken the place of does not speak again.
+            if spoke in unit.client_ids:
+                unit = replace(unit, shared_s=self._clock_s())
+            unit = replace(unit, client_ids=(*unit.client_ids[-1:], spoke))
+        self._note(unit)
 
     def _take_tracks(self, unit: str, message: dict[str, Any]) -> None:
         """Note where the tracks of open events are; the others are not on this screen."""
@@ -255,6 +270,14 @@ def _silent(unit: Unit, now_s: float) -> Unit:
     if not unit.says_health or unit.state not in ("online", "degraded") or now_s - unit.heard_s <= _SILENT_S:
         return unit
     return replace(unit, state="offline", reasons=(f"silent, said last that it is {unit.state}", *unit.reasons))
+
+
+def _shared(unit: Unit, now_s: float) -> Unit:
+    """The unit, or both that bear its name: of two that say the same nobody sees it when one is gone."""
+    if unit.shared_s is None or unit.state == "offline" or now_s - unit.shared_s > _SILENT_S:
+        return unit
+    told = f"two units have this name ({' and '.join(sorted(unit.client_ids))}); give one of them another [unit] node"
+    return replace(unit, state="degraded", reasons=(told, *unit.reasons))
 
 
 def _is_plain(text: str) -> bool:
