@@ -121,6 +121,24 @@ def other_tree(tree: Tree, tmp_path: Path) -> Tree:
     return Tree(tmp_path / "root", tree.wheels, "")
 
 
+def test_what_was_installed_is_taken_away_and_the_sites_own_files_only_when_purged(other_tree: Tree) -> None:
+    root = other_tree.root
+    log, site, other = root / "var/lib/appliance/events.db", root / "etc/appliance/site.toml", root / "etc/hostname"
+    log.parent.mkdir(parents=True)
+    for file in (log, site, other):
+        file.write_text("kept\n", encoding="utf-8")
+    said = run(DEPLOY / "uninstall.sh", "--root", root).stdout
+    assert "removed /opt/appliance\n" in said
+    assert "kept /etc/appliance and /var/lib/appliance" in said
+    ours = sorted(str(path.relative_to(root)) for path in root.rglob("*appliance*"))
+    assert ours == ["etc/appliance", "usr/lib/sysusers.d/appliance.conf", "var/lib/appliance"]
+    assert [file.read_text(encoding="utf-8") for file in (log, site, other)] == ["kept\n"] * 3
+    assert "removed /etc/appliance\n" in run(DEPLOY / "uninstall.sh", "--purge", "--root", root).stdout
+    assert list(root.rglob("*appliance*")) == []
+    assert other.read_text(encoding="utf-8") == "kept\n"
+    assert run(DEPLOY / "uninstall.sh", "--purge", "--root", root).stdout == ""
+
+
 @pytest.mark.parametrize("damage", ["cut off while it was made", "the system's Python is another now"])
 def test_an_environment_that_cannot_run_is_made_anew(other_tree: Tree, damage: str) -> None:
     venv = other_tree.root / "opt/appliance/venv"
@@ -558,17 +576,18 @@ def test_every_script_can_be_run(script: Path) -> None:
     assert os.access(script, os.X_OK)
 
 
-@pytest.mark.parametrize("script", ["install.sh", "verify.sh"])
+@pytest.mark.parametrize("script", ["install.sh", "uninstall.sh", "verify.sh"])
 def test_help_is_the_scripts_own_head(script: str) -> None:
     shown = run(DEPLOY / script, "--help").stdout
     assert "--root DIR" in shown
     assert "#" not in shown
 
 
-def test_an_unknown_option_is_refused(tmp_path: Path) -> None:
-    done = run(DEPLOY / "install.sh", "--rot", tmp_path, check=False)
+@pytest.mark.parametrize("name", ["install", "uninstall"])
+def test_an_unknown_option_is_refused(name: str, tmp_path: Path) -> None:
+    done = run(DEPLOY / f"{name}.sh", "--rot", tmp_path, check=False)
     assert done.returncode == 1
-    assert done.stderr == "install: unknown option --rot; see --help\n"
+    assert done.stderr == f"{name}: unknown option --rot; see --help\n"
 
 
 def test_only_missing_packages_are_named() -> None:
