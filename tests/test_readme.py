@@ -196,7 +196,7 @@ def test_commands_in_the_text_know_their_options(span: str) -> None:
 
 def test_scripts_know_the_options_they_are_given() -> None:
     lines = [words(line) for line in [*COMMAND_LINES, *SPANS] if "deploy/" in line and ".sh" in line]
-    assert {line[0] for line in lines} == {"deploy/install.sh", "deploy/bundle.sh"}
+    assert {line[0] for line in lines} == {"deploy/install.sh", "deploy/bundle.sh", "deploy/uninstall.sh"}
     for script, *arguments in lines:
         source = (REPO / script).read_text(encoding="utf-8")
         assert all(f" {word})" in source for word in arguments if word.startswith("--")), (script, arguments)

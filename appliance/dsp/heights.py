@@ -29,11 +29,11 @@ class Height:
     """Of one sound. State: how strongly it was heard from each elevation."""
 
     def __init__(self, strength: Float32Array) -> None:
-        """As `hear`, of its first moment."""
+        """What it begins with, as `hear` takes it in."""
         self._strength = strength
 
     def hear(self, strength: Float32Array, seconds: float) -> None:
-        """Take in by how much (elevations,) the next so many seconds stand out of ambience, as `Arrival.strength`."""
+        """How strongly (elevations,) it was heard in the next so many seconds, in the units of `Arrival.strength`."""
         keep = np.float32(math.exp(-seconds / _MEMORY_S))
         self._strength = keep * self._strength + (1 - keep) * strength
 
