@@ -2,12 +2,15 @@
 
 import numpy as np
 
+from appliance.geometry import load_array
 from appliance.lab.baselines.detectors import BaselineSystem
 from appliance.lab.judge.confirmation import confirmed_score
 from appliance.lab.judge.perimeter import perimeter_suite
 from appliance.lab.judge.reached import Reached, reached
 from appliance.lab.judge.tune import least_threshold, mean_recall, thresholds
+from appliance.lab.systems import onnx_systems
 from appliance.lab.world.recipe import Recipe
+from appliance.model.meta import find_model
 
 
 def test_a_track_reaches_what_k_of_n_frames_reach() -> None:
@@ -54,6 +57,15 @@ def test_a_drone_heard_where_it_is_is_a_hit_and_its_track_no_false_alarm() -> No
     assert [claim.right for claim in outcome.claims if claim.scores.max() > 0.9] == [True]
     assert len(outcome.errors) > 50
     assert all(sigma_deg > 0.0 for _, sigma_deg in outcome.errors)
+
+
+def test_how_far_off_the_heights_of_a_planar_array_are_is_kept() -> None:
+    recipe = next(iter(perimeter_suite(3, per_snr=1, folds=(4,))))
+    assert load_array(recipe.array).is_planar
+    (shipped,) = onnx_systems([find_model("deepasa-edge-small-int8")])
+    errors_deg = reached(shipped, recipe).height_errors_deg
+    assert len(errors_deg) > 50
+    assert np.median(errors_deg) < 10.0
 
 
 def test_an_array_that_has_no_file_is_heard_as_the_recipe_says_it_is() -> None:

@@ -126,6 +126,9 @@ def tune(
     print(
         f"sigma: {tuned.within_sigma:.2f} of errors were within it; multiplied by {tuned.sigma_factor:.2f} it is 0.68"
     )
+    if tuned.heights:
+        off_deg, near = tuned.heights
+        print(f"heights of planar arrays: {off_deg:.1f}° off by median, {near:.2f} within 10°")
 
 
 @app.command()

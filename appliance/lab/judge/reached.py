@@ -54,6 +54,8 @@ class Reached:
     errors: list[tuple[float, float]] = field(default_factory=list)
     """(|error|, sigma) of azimuth in degrees, for each frame in which a source sounds and a track of its class points;
     sigma is what the tracker says when nothing corrects it."""
+    height_errors_deg: list[float] = field(default_factory=list)
+    """Of a planar array: how far off the height is of each track that was right, in each frame in which it said so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +64,7 @@ class _Place:
 
     frame: int
     doa: Direction
+    height_deg: float | None
     scores: npt.NDArray[np.float32]
     """(classes,), 0 where it was not heard."""
 
@@ -76,7 +79,7 @@ class _Tracks:
         """Keep what is heard in this frame; a coasting track shows nothing."""
         for track in moment.tracks:
             scores = track.class_probs if track.updated else np.zeros_like(track.class_probs)
-            place = _Place(round(moment.scene.end_s / _FRAME_S) - 1, track.doa, scores)
+            place = _Place(round(moment.scene.end_s / _FRAME_S) - 1, track.doa, track.height_deg, scores)
             self.places.setdefault(track.track_id, []).append(place)
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
@@ -109,6 +112,9 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
                 best[owner] = max(best[owner], score)
             else:
                 outcome.false_alarms.setdefault(label, []).append(score)
+            if score >= LEAST_CLAIM and owner is not None and geometry.is_planar:
+                source = [source for source in scene.sources if source.label == label][owner]
+                outcome.height_errors_deg.extend(_height_errors_deg(source, said))
             if score >= LEAST_CLAIM:
                 outcome.claims.append(Claim(label, owner is not None, scores[scores >= LEAST_CLAIM]))
         if best:
@@ -138,3 +144,12 @@ def _owner(sources: Sequence[SourceTruth], label: str, places: Sequence[_Place],
         if 2 * near >= len(places):
             return number
     return None
+
+
+def _height_errors_deg(source: SourceTruth, places: Sequence[_Place]) -> list[float]:
+    """In the frames in which it sounds; above and below are alike."""
+    return [
+        abs(place.height_deg - abs(float(source.elevation_deg[place.frame])))
+        for place in places
+        if place.height_deg is not None and place.frame < len(source.active) and source.active[place.frame]
+    ]

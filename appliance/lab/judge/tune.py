@@ -50,6 +50,8 @@ class Tuned:
     """What the tracks' sigmas are multiplied by …"""
     within_sigma: float
     """… as that much of the errors lay within one of them before."""
+    heights: tuple[float, float] | None
+    """Median error in degrees of the heights of tracks of planar arrays that were right, and how many lie within 10°."""
 
 
 def least_threshold(false_alarms: Sequence[float], hours: float, per_hour: float) -> float:
@@ -125,6 +127,7 @@ def tune(model: Path, *, also: Sequence[Path] = (), minutes: int = 30, workers: 
         mean_recall(scenes),
         factors[model],
         float(np.mean([error <= sigma for error, sigma in errors])) if errors else 1.0,
+        _heights([error for scene in scenes for error in scene.height_errors_deg]),
     )
 
 
@@ -132,6 +135,10 @@ def _heard(model: Path, recipes: Sequence[Recipe], workers: int, log: Log) -> li
     """What one model's tracks made of scenes."""
     (system,) = onnx_systems([model])
     return list(each(partial(reached, system), recipes, workers, log))
+
+
+def _heights(errors_deg: Sequence[float]) -> tuple[float, float] | None:
+    return (float(np.median(errors_deg)), float(np.mean(np.array(errors_deg) <= 10.0))) if errors_deg else None
 
 
 def _figures(scenes: Sequence[Reached], chosen: Mapping[str, float]) -> dict[str, tuple[float, float, float]]:
