@@ -107,6 +107,16 @@ def test_it_outlives_a_gap_and_a_microphone() -> None:
     assert without.height_deg == pytest.approx(50.0, abs=6.0)
 
 
+@pytest.mark.parametrize("left", [(0,), (0, 1)])
+def test_what_tells_no_direction_tells_no_height(left: tuple[int, ...]) -> None:
+    geometry = load_array("respeaker_usb_4mic")
+    finder = ArrivalFinder(geometry)
+    for hops in frames(np.float32(at_array(rotor(1.0), geometry, 80.0, 50.0)), left):
+        finder.find(hops)
+    own = track(80.0)
+    assert finder.with_heights([own]) == [own]
+
+
 def test_an_array_that_tells_elevation_is_left_alone() -> None:
     geometry = load_array("tetrahedron_4cm2")
     finder = ArrivalFinder(geometry)

@@ -90,7 +90,7 @@ class ArrivalFinder:
 
     def with_heights(self, tracks: Iterable[Track]) -> list[Track]:
         """The tracks after what `find` has heard last, with the `height_deg` of those whose elevation nothing else tells."""
-        if not self._geometry.is_planar:
+        if not self._tells_height:
             return list(tracks)
         known, self._heights = self._heights, {}
         return [self._with_height(track, known.get(track.track_id)) for track in tracks]
@@ -119,6 +119,7 @@ class ArrivalFinder:
         """Build the forms for the microphones that work."""
         self._mics, part = mics, self._geometry.part(mics)
         self._stft, self._planar = StreamingStft(part.mics, STANDARD), part.is_planar
+        self._tells_height = self._geometry.is_planar and part.tells_directions
         self._pushes: deque[tuple[int, Float32Array]] = deque()
         power, ambience = DirectionalPower(part, STANDARD_HZ[_BINS]), _ambience(part.positions_m, STANDARD_HZ[_BINS])
         angles = [azimuth_elevation_deg(direction) for direction in self._directions]
