@@ -139,7 +139,7 @@ def test_arrays_and_their_bands_are_what_the_command_prints() -> None:
     assert list(told) == shipped_arrays()
     for name, (mics, azimuth, elevation) in told.items():
         geometry = load_array(name)
-        assert (mics, elevation) == (str(geometry.mics), "no" if geometry.is_planar else "yes")
+        assert (mics, elevation) == (str(geometry.mics), "height only" if geometry.is_planar else "yes")
         assert f"azimuth: {azimuth}\n" in CliRunner().invoke(app, ["arrays", name]).output
 
 

@@ -31,7 +31,7 @@ def _overview() -> Table:
     table.columns[0].no_wrap = True
     for name in shipped_arrays():
         geometry = load_array(name)
-        elevation = "no (planar)" if geometry.is_planar else "yes"
+        elevation = "height only" if geometry.is_planar else "yes"
         table.add_row(name, str(geometry.mics), f"{geometry.radius_m * 1e3:.1f} mm", elevation, geometry.description)
     return table
 
