@@ -71,10 +71,10 @@ def true_bearing_elevation_deg(
     return wrap_bearing_deg(-azimuth_nwu_deg), elevation_local_deg
 
 
-def upper_elevation_deg(azimuth_deg: float, height_deg: float, rotation: npt.NDArray[np.float64]) -> float:
-    """Elevation above the local horizon of what is `height_deg` above the array's plane or as far below it: of the higher one."""
-    sides = (true_bearing_elevation_deg(azimuth_deg, side * height_deg, rotation) for side in (1.0, -1.0))
-    return max(elevation_deg for _, elevation_deg in sides)
+def either_side_deg(azimuth_deg: float, height_deg: float, rotation: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Elevations above the local horizon of what is `height_deg` above the array's plane, and of what is as far below it."""
+    above, below = (true_bearing_elevation_deg(azimuth_deg, side * height_deg, rotation)[1] for side in (1.0, -1.0))
+    return above, below
 
 
 def horizon_elevation_deg(azimuth_deg: float, rotation: npt.NDArray[np.float64]) -> float:

@@ -96,10 +96,9 @@ class LiveView:
                 continue
             best = int(np.argmax(track.class_probs))
             bearing_deg, elevation_deg, sigma_deg = self._pose.bearing_elevation_sigma_deg(track)
-            height_deg = self._pose.height_deg(track)
-            elevation = "–" if height_deg is None else f"±{height_deg:.0f}°"
-            if track.doa.elevation_valid:
-                elevation = f"{elevation_deg:+.0f}°"
+            elevation = f"{elevation_deg:+.0f}°" if track.doa.elevation_valid else "–"
+            if (height_deg := self._pose.height_deg(track)) is not None:
+                elevation = f"±{height_deg:.0f}°"
             table.add_row(
                 str(track.track_id),
                 Text(self._classes[best].replace("_", " ") if track.is_named else "unnamed"),

@@ -2,12 +2,7 @@
 
 import math
 
-from appliance.angles import (
-    horizon_elevation_deg,
-    mount_rotation,
-    true_bearing_elevation_deg,
-    upper_elevation_deg,
-)
+from appliance.angles import either_side_deg, horizon_elevation_deg, mount_rotation, true_bearing_elevation_deg
 from appliance.config import MountSettings
 from appliance.types import Track
 
@@ -47,4 +42,4 @@ class Pose:
         """How high above the local horizon what has no valid elevation seems to be, were it not as far below the array's plane."""
         if track.doa.elevation_valid or track.height_deg is None:
             return None
-        return upper_elevation_deg(track.doa.azimuth_deg, track.height_deg, self._rotation)
+        return max(either_side_deg(track.doa.azimuth_deg, track.height_deg, self._rotation))

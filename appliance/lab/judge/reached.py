@@ -99,7 +99,8 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
         outcome.errors.extend((abs(off_deg), sigma_deg / factor) for _, off_deg, sigma_deg, _ in errors)
     for index, label in enumerate(model.classes):
         policy = DEFAULT_POLICIES.get(label, ClassPolicy())
-        best = [0.0 for source in scene.sources if source.label == label]
+        sources = [source for source in scene.sources if source.label == label]
+        best = [0.0] * len(sources)
         for places in tracks.places.values():
             scores = np.array([place.scores[index] for place in places])
             score = confirmed_score(scores, policy.confirm_frames, policy.window_frames)
@@ -107,25 +108,24 @@ def reached(system: System, recipe: Recipe, scene: RenderedScene | None = None) 
                 continue
             # A track goes on where one sound follows another; it is judged by where it was while it said so.
             said = [place for place in places if place.scores[index] >= _SAID * score]
-            owner = _owner(scene.sources, label, said, geometry.is_planar)
+            owner = _owner(sources, said, geometry.is_planar)
             if owner is not None:
                 best[owner] = max(best[owner], score)
             else:
                 outcome.false_alarms.setdefault(label, []).append(score)
-            if score >= LEAST_CLAIM and owner is not None and geometry.is_planar:
-                source = [source for source in scene.sources if source.label == label][owner]
-                outcome.height_errors_deg.extend(_height_errors_deg(source, said))
             if score >= LEAST_CLAIM:
                 outcome.claims.append(Claim(label, owner is not None, scores[scores >= LEAST_CLAIM]))
+                if owner is not None and geometry.is_planar:
+                    outcome.height_errors_deg.extend(_height_errors_deg(sources[owner], said))
         if best:
             outcome.hits[label] = best
     return outcome
 
 
-def _owner(sources: Sequence[SourceTruth], label: str, places: Sequence[_Place], planar: bool) -> int | None:
-    """Which of the sources of this class (counted among them) the track is near for at least half of its frames."""
+def _owner(sources: Sequence[SourceTruth], places: Sequence[_Place], planar: bool) -> int | None:
+    """Which of the sources the track is near for at least half of its frames."""
     grace = round(GRACE_S / _FRAME_S)
-    for number, source in enumerate(source for source in sources if source.label == label):
+    for number, source in enumerate(sources):
         active = np.flatnonzero(source.active)
         if not len(active):
             continue
