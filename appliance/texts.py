@@ -16,8 +16,9 @@ from appliance.validation import one_line
 
 TEXTS_DIR = FIRMWARE_DIR / "texts"
 
-_WORDS = ("class", "bearing", "sigma", "confidence", "site", "node")
+_WORDS = ("class", "bearing", "sigma", "elevation", "confidence", "site", "node")
 _ANOMALY_WORDS = ("class", "nearest")
+_ELEVATION_WORDS = ("degrees",)
 
 
 class Texts(BaseModel):
@@ -31,6 +32,8 @@ class Texts(BaseModel):
     """A sentence for each state, with the words it may use in braces."""
     anomaly: str = "{class}"
     """What stands for the class of an anomaly, with the words it may use in braces."""
+    elevation: str = ""
+    """What stands for the elevation of what is heard from well above or below the horizon, with the words it may use in braces."""
     classes: Mapping[str, str] = {}
     """What a class, or a sound that an anomaly is like, is called."""
 
@@ -49,12 +52,30 @@ class Texts(BaseModel):
         _check_words("anomaly", anomaly, _ANOMALY_WORDS)
         return anomaly
 
-    def event_text(self, state: EventState, class_label: str, words: Mapping[str, str], nearest: str | None) -> str:
-        """The sentence for `state`; `words` are those of the format but `class`, `nearest` the sound that an anomaly is most like."""
+    @field_validator("elevation")
+    @classmethod
+    def _elevation_is_whole(cls, elevation: str) -> str:
+        _check_words("elevation", elevation, _ELEVATION_WORDS)
+        return elevation
+
+    def event_text(
+        self,
+        state: EventState,
+        class_label: str,
+        words: Mapping[str, str],
+        *,
+        elevation_degrees: str | None,
+        nearest: str | None,
+    ) -> str:
+        """The sentence for `state`; `words` are those of the format but `class` and `elevation`.
+
+        `elevation_degrees` is to be told where there is one, `nearest` is the sound that an anomaly is most like.
+        """
         name = self._called(class_label)
         if nearest is not None:
             name = self.anomaly.format_map({"class": name, "nearest": self._called(nearest)})
-        return self.event[state].format_map({"class": name, **words})
+        elevation = "" if elevation_degrees is None else self.elevation.format_map({"degrees": elevation_degrees})
+        return self.event[state].format_map({"class": name, "elevation": elevation, **words})
 
     def _called(self, label: str) -> str:
         return self.classes.get(label, label.replace("_", " "))

@@ -22,6 +22,7 @@ STATUS_SCHEMA = "acoustic.status.v1"
 ANSWER_SCHEMA = "acoustic.answer.v1"
 TRACKS_SCHEMA = "acoustic.tracks.v1"
 
+_LEVEL_DEG = 10.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)", re.ASCII | re.IGNORECASE)
 
@@ -126,7 +127,7 @@ def _nearest_of(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def event_text(event: Event, texts: Texts | None = None) -> str:
-    """What a person would say: "drone, bearing 047° true (± 4°), 92 %", "anomaly like bells, bearing …"."""
+    """What a person would say: "drone, bearing 047° true (± 4°), elevation 31°, 92 %", "anomaly like bells, bearing …"."""
     words = {
         "bearing": f"{round(event.bearing_true_deg) % 360:03d}",
         "sigma": str(max(1, round(event.bearing_sigma_deg))),
@@ -135,7 +136,15 @@ def event_text(event: Event, texts: Texts | None = None) -> str:
         "node": event.node,
     }
     nearest = event.nearest[0][0] if event.nearest else None
-    return (texts or load_texts("en")).event_text(event.state, event.class_label, words, nearest)
+    return (texts or load_texts("en")).event_text(
+        event.state, event.class_label, words, elevation_degrees=_elevation_degrees(event), nearest=nearest
+    )
+
+
+def _elevation_degrees(event: Event) -> str | None:
+    """Where it is worth telling: most sounds come from about the horizon. A planar array does not tell above from below."""
+    sign, elevation_deg = ("", event.elevation_deg) if event.elevation_valid else ("±", event.height_deg or 0.0)
+    return None if abs(elevation_deg) < _LEVEL_DEG else f"{sign}{round(elevation_deg)}"
 
 
 def answer_to_json(

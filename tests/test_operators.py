@@ -269,8 +269,9 @@ def test_it_is_off_by_default_and_ids_are_what_home_assistant_takes() -> None:
 GERMAN = """
 schema = 1
 anomaly = "{class} wie {nearest}"
+elevation = ", {degrees}° hoch"
 [event]
-new = "{class} in {bearing}° rechtweisend (± {sigma}°), {confidence} %"
+new = "{class} in {bearing}° rechtweisend (± {sigma}°){elevation}, {confidence} %"
 update = "{class} jetzt in {bearing}°"
 end = "{class} nicht mehr zu hören, zuletzt in {bearing}°"
 [classes]
@@ -294,9 +295,9 @@ def test_a_translated_file_is_what_the_unit_logs_and_says(tmp_path: Path, german
         log.append(make_event(event_id="01K0000000000000000000ANOM", class_label="anomaly", nearest=(("drone", 0.4),)))
         payloads = [json.loads(payload) for (payload,) in log._rows("SELECT payload FROM events ORDER BY id")]
     assert [payload["text"] for payload in payloads] == [
-        "Drohne in 047° rechtweisend (± 4°), 92 %",
+        "Drohne in 047° rechtweisend (± 4°), 12° hoch, 92 %",
         "power tool nicht mehr zu hören, zuletzt in 047°",
-        "anomaly wie Drohne in 047° rechtweisend (± 4°), 92 %",
+        "anomaly wie Drohne in 047° rechtweisend (± 4°), 12° hoch, 92 %",
     ]
     assert wire.event_from_json(json.dumps(payloads[0])) == drone
 
@@ -311,6 +312,7 @@ def test_a_translated_file_is_what_the_unit_logs_and_says(tmp_path: Path, german
         ("{confidence}", "{confidence:03d}", "{confidence} is none of"),
         ("{confidence}", "{", "event"),
         ("{nearest}", "{sigma}", "anomaly: {sigma} is none of {class}, {nearest}"),
+        ("{degrees}", "{elevation}", "elevation: {elevation} is none of {degrees}"),
     ],
 )
 def test_a_mistake_of_a_translator_names_file_and_remedy(german: Path, was: str, becomes: str, says: str) -> None:
@@ -321,6 +323,14 @@ def test_a_mistake_of_a_translator_names_file_and_remedy(german: Path, was: str,
     assert str(caught.value).startswith(f"{german}: ")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_translation_of_before_elevation_was_told_is_as_good_as_ever(german: Path, make_event: MakeEvent) -> None:
+    older = GERMAN.replace('elevation = ", {degrees}° hoch"\n', "").replace("{elevation}", "")
+    german.write_text(older, encoding="utf-8")
+    load_texts.cache_clear()
+    said = wire.event_text(make_event(), load_texts(str(german)))
+    assert said == "Drohne in 047° rechtweisend (± 4°), 92 %"
 
 
 def test_a_language_that_is_not_there_leads_to_those_that_are() -> None:

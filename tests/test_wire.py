@@ -88,10 +88,19 @@ def test_schema_refuses_a_message_without_a_required_key(make_event: MakeEvent, 
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "drone, bearing 047° true (± 4°), 92 %"),
-        ({"class_label": "power_tool", "bearing_true_deg": 7.4}, "power tool, bearing 007° true (± 4°), 92 %"),
-        ({"bearing_true_deg": 359.6}, "drone, bearing 000° true (± 4°), 92 %"),
-        ({"bearing_sigma_deg": 0.2}, "drone, bearing 047° true (± 1°), 92 %"),
+        ({}, "drone, bearing 047° true (± 4°), elevation 12°, 92 %"),
+        (
+            {"class_label": "power_tool", "bearing_true_deg": 7.4, "elevation_deg": 9.9},
+            "power tool, bearing 007° true (± 4°), 92 %",
+        ),
+        ({"bearing_true_deg": 359.6, "elevation_deg": 0.0}, "drone, bearing 000° true (± 4°), 92 %"),
+        ({"bearing_sigma_deg": 0.2, "elevation_deg": -31.0}, "drone, bearing 047° true (± 1°), elevation -31°, 92 %"),
+        ({"elevation_valid": False, "elevation_deg": 0.0}, "drone, bearing 047° true (± 4°), 92 %"),
+        (
+            {"elevation_valid": False, "elevation_deg": 0.0, "height_deg": 31.6},
+            "drone, bearing 047° true (± 4°), elevation ±32°, 92 %",
+        ),
+        ({"elevation_valid": False, "height_deg": 4.0}, "drone, bearing 047° true (± 4°), 92 %"),
         ({"state": "end"}, "drone no longer heard, last bearing 047° true (± 4°), 92 %"),
     ],
 )
