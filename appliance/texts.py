@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from appliance.errors import ConfigError
 from appliance.firmware import FIRMWARE_DIR
@@ -17,8 +17,7 @@ from appliance.validation import one_line
 TEXTS_DIR = FIRMWARE_DIR / "texts"
 
 _WORDS = ("class", "bearing", "sigma", "elevation", "confidence", "site", "node")
-_ANOMALY_WORDS = ("class", "nearest")
-_ELEVATION_WORDS = ("degrees",)
+_PHRASE_WORDS: Mapping[str, Sequence[str]] = {"anomaly": ("class", "nearest"), "elevation": ("degrees",)}
 
 
 class Texts(BaseModel):
@@ -46,17 +45,12 @@ class Texts(BaseModel):
             _check_words(f'"{state}"', event[state], _WORDS)
         return event
 
-    @field_validator("anomaly")
+    @field_validator(*_PHRASE_WORDS)
     @classmethod
-    def _anomaly_is_whole(cls, anomaly: str) -> str:
-        _check_words("anomaly", anomaly, _ANOMALY_WORDS)
-        return anomaly
-
-    @field_validator("elevation")
-    @classmethod
-    def _elevation_is_whole(cls, elevation: str) -> str:
-        _check_words("elevation", elevation, _ELEVATION_WORDS)
-        return elevation
+    def _phrases_are_whole(cls, phrase: str, info: ValidationInfo) -> str:
+        field = str(info.field_name)
+        _check_words(field, phrase, _PHRASE_WORDS[field])
+        return phrase
 
     def event_text(
         self,
