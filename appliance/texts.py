@@ -42,14 +42,16 @@ class Texts(BaseModel):
         for state in ("new", "update", "end"):
             if state not in event:
                 raise ValueError(f'"{state}" is missing')
-            _check_words(f'"{state}"', event[state], _WORDS)
+            try:
+                _check_words(event[state], _WORDS)
+            except ValueError as error:
+                raise ValueError(f'"{state}": {error}') from None
         return event
 
     @field_validator(*_PHRASE_WORDS)
     @classmethod
     def _phrases_are_whole(cls, phrase: str, info: ValidationInfo) -> str:
-        field = str(info.field_name)
-        _check_words(field, phrase, _PHRASE_WORDS[field])
+        _check_words(phrase, _PHRASE_WORDS[str(info.field_name)])
         return phrase
 
     def event_text(
@@ -75,11 +77,11 @@ class Texts(BaseModel):
         return self.classes.get(label, label.replace("_", " "))
 
 
-def _check_words(where: str, sentence: str, words: Sequence[str]) -> None:
-    """Raises `ValueError` where the sentence names others in braces."""
+def _check_words(sentence: str, words: Sequence[str]) -> None:
+    """Raises `ValueError` where the sentence names others in braces, or a brace is left open."""
     for _, word, form, conversion in string.Formatter().parse(sentence):
         if word is not None and (word not in words or form or conversion):
-            raise ValueError(f"{where}: {{{word}}} is none of {', '.join(f'{{{known}}}' for known in words)}")
+            raise ValueError(f"{{{word}}} is none of {', '.join(f'{{{known}}}' for known in words)}")
 
 
 @functools.cache

@@ -310,9 +310,9 @@ def test_a_translated_file_is_what_the_unit_logs_and_says(tmp_path: Path, german
         ("[classes]", "[classs]", 'classs: unknown key; did you mean "classes"?'),
         ("schema = 1", "schema = 2", "schema: input should be 1"),
         ("{confidence}", "{confidence:03d}", "{confidence} is none of"),
-        ("{confidence}", "{", "event"),
-        ("{nearest}", "{sigma}", "anomaly: {sigma} is none of {class}, {nearest}"),
-        ("{degrees}", "{elevation}", "elevation: {elevation} is none of {degrees}"),
+        ("{confidence}", "{", '[event]: "new": '),
+        ("{nearest}", "{sigma}", "toml: anomaly: {sigma} is none of {class}, {nearest}"),
+        ("{degrees}", "{elevation}", "toml: elevation: {elevation} is none of {degrees}"),
     ],
 )
 def test_a_mistake_of_a_translator_names_file_and_remedy(german: Path, was: str, becomes: str, says: str) -> None:
