@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -318,6 +319,24 @@ def test_what_the_site_file_names_in_vain_is_named_with_file_and_key(recording: 
     site.write_text('array = "respeaker"')
     assert f"{site}: array: " in refusal(78, "replay", recording, "--site", site)
     assert str(site) not in refusal(78, "replay", recording, "--array", "other", "--site", site)
+    site.write_text('[unit]\ntexts = "de.toml"')
+    assert f"{site}: [unit] texts: " in refusal(78, "replay", recording, "--array", ARRAY, "--site", site)
+
+
+def test_a_replay_says_and_logs_what_the_unit_would_in_its_own_words(replay_args: list[object], tmp_path: Path) -> None:
+    words, site, db = tmp_path / "de.toml", tmp_path / "site.toml", tmp_path / "events.db"
+    words.write_text(
+        'schema = 1\n[event]\nnew = "{class} gehört"\nupdate = "{class} noch da"\nend = "{class} weg"\n[classes]\ndrone = "Drohne"\n',
+        encoding="utf-8",
+    )
+    site.write_text('[unit]\ntexts = "de.toml"\n')
+    lines = appliance(*replay_args, "--site", site, "--db", db).stdout.splitlines()
+    assert "  Drohne gehört  " in lines[0]
+    told = [json.loads(line)["text"] for line in appliance(*replay_args, "--site", site, "--jsonl").stdout.splitlines()]
+    assert told[0] == "Drohne gehört"
+    with sqlite3.connect(db) as log:
+        logged = [json.loads(payload)["text"] for (payload,) in log.execute("SELECT payload FROM events ORDER BY id")]
+    assert logged == told
 
 
 def test_a_csv_that_cannot_be_written(replay_args: list[object], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from appliance.audio.replay import ReplaySource
 from appliance.cli.replay_output import DcaseCsv, EventLines
 from appliance.config import SiteSettings, load_site
-from appliance.errors import ConfigError, ModelError, RecordingError
+from appliance.errors import ConfigError, ModelError, RecordingError, named_by
 from appliance.events import policies_for, seeded_ulids
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
@@ -21,6 +21,7 @@ from appliance.separation.objects import ObjectMasks
 from appliance.separation.stems import write_stems
 from appliance.stages import build_stages, load_array_and_model
 from appliance.store import EventLog
+from appliance.texts import load_texts
 from appliance.types import Event
 
 _HASH_BYTES = 1 << 20
@@ -33,7 +34,7 @@ def replay(
         typer.Option(help="Array it was recorded with: a shipped name or an array file.", metavar="NAME|FILE"),
     ] = None,
     site: Annotated[
-        Path | None, typer.Option(help="Site file: array, mount, tracking, policy, model.", metavar="FILE")
+        Path | None, typer.Option(help="Site file: array, mount, tracking, policy, model, texts.", metavar="FILE")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Shipped model or .onnx file, instead of the site's.", metavar="NAME|FILE")
@@ -61,6 +62,8 @@ def replay(
     settings = load_site(site) if site else SiteSettings()
     if array is None and site is None:
         raise ConfigError("--array: missing; name the array of the recording (see `appliance arrays`), or give --site")
+    with named_by(site, "[unit] texts"):
+        texts = load_texts(settings.unit.texts)
     geometry, scene_model = load_array_and_model(settings, site, array=array, model=model)
     if stems and not scene_model.gives_masks:
         raise ModelError(f"--stems: model {scene_model.meta.name} gives no masks; name one that was exported with them")
@@ -70,8 +73,8 @@ def replay(
             typer.echo(source.shortcoming, err=True)
         ulids = seeded_ulids(_seed(file, settings, geometry, scene_model))
         stages = build_stages(settings, geometry, scene_model, ulids=ulids, clock=lambda: "replay", site_file=site)
-        sink: EventSink = _Once(stack.enter_context(EventLog(db))) if db else []
-        observers: list[Observer] = [EventLines(sys.stdout, as_json=jsonl)]
+        sink: EventSink = _Once(stack.enter_context(EventLog(db, texts=texts))) if db else []
+        observers: list[Observer] = [EventLines(sys.stdout, texts, as_json=jsonl)]
         if dcase_csv:
             try:
                 out = stack.enter_context(dcase_csv.open("w", encoding="ascii", newline=""))

@@ -10,19 +10,20 @@ from appliance import wire
 from appliance.angles import wrap_azimuth_deg
 from appliance.config import ClassPolicy
 from appliance.pipeline import Moment
+from appliance.texts import Texts
 from appliance.types import Event
 
 _LABEL_FRAME_S = 0.1
 
 
 class EventLines:
-    """An observer that writes one line per state change: for people, or as JSON.
+    """An observer that writes one line per state change, in the words of `texts`: for people, or as JSON.
 
     `offset_s` in the JSON is how much of the recording had to be heard before the line could be sent.
     """
 
-    def __init__(self, out: TextIO, *, as_json: bool) -> None:
-        self._out = out
+    def __init__(self, out: TextIO, texts: Texts, *, as_json: bool) -> None:
+        self._out, self._texts = out, texts
         self._as_json = as_json
 
     def frame(self, moment: Moment) -> None:
@@ -36,10 +37,11 @@ class EventLines:
     def _write(self, events: Sequence[Event], stream_s: float) -> None:
         for event in events:
             if self._as_json:
-                message = wire.event_to_dict(event) | {"offset_s": round(stream_s, 4)}
+                message = wire.event_to_dict(event, self._texts) | {"offset_s": round(stream_s, 4)}
                 line = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             else:
-                line = f"{stream_s:8.1f} s  {event.state:<6}  {event.severity:<9}  {wire.event_text(event)}  {event.event_id}"
+                text = wire.event_text(event, self._texts)
+                line = f"{stream_s:8.1f} s  {event.state:<6}  {event.severity:<9}  {text}  {event.event_id}"
             self._out.write(line + "\n")
         self._out.flush()
 
