@@ -22,7 +22,7 @@ from appliance.lab.scenes.maker import SceneSettings
 from appliance.lab.tagger.beams import BeamMaker, _relative_levels, beam_band_power
 from appliance.lab.tagger.export import export_tagger
 from appliance.lab.tagger.network import NETWORKS, TaggerCnn
-from appliance.lab.tagger.train import _hidden, load_tagger, train_tagger
+from appliance.lab.tagger.train import load_tagger, train_tagger
 from appliance.model.tagger import TaggerNetwork
 
 pytestmark = pytest.mark.usefixtures("small_pack")
@@ -156,29 +156,6 @@ def test_the_rate_of_a_run_by_steps_falls_from_where_it_began(tmp_path: Path) ->
     learned = dict(load_tagger(path)[0].named_parameters())
     moved = max(float((values - known[name]).abs().max().detach()) for name, values in learned.items())
     assert moved == pytest.approx(1e-2 / 100, rel=0.1)
-
-
-def test_a_plain_run_learns_from_beams_of_one_sound_each(tmp_path: Path) -> None:
-    """Its first step goes the way of the plain cross-entropy's gradient, which that of another run does not."""
-    begin = train_tagger(_SCENES, tmp_path / "begin", "short", steps=1, log=lambda _: None)
-    levels, label = BeamMaker(_SCENES, EARS["short"]).batch((0, 1), 32)
-    network = load_tagger(begin)[0].train()
-    torch.manual_seed(1)
-    torch.nn.functional.cross_entropy(network(_hidden(levels, 0, 1)), label).backward()  # type: ignore[no-untyped-call]
-    known = {name: values.detach().clone() for name, values in network.named_parameters()}
-    against = torch.cat([-values.grad.sign().flatten() for values in network.parameters() if values.grad is not None])
-    went = {}
-    for plain in (True, False):
-        folder = tmp_path / f"plain-{plain}"
-        path = train_tagger(
-            _SCENES, folder, "short", steps=2, start=begin, plain=plain, rate=1e-4, batch=32, log=lambda _: None
-        )
-        learned, saved = load_tagger(path)
-        assert saved["settings"]["plain"] is plain
-        moved = torch.cat([(values.detach() - known[name]).flatten() for name, values in learned.named_parameters()])
-        went[plain] = float((moved.sign() == against).float().mean())
-    assert went[True] > 0.8
-    assert went[False] < 0.7
 
 
 def test_what_is_trained_by_command_is_exported_named_and_heard(tmp_path: Path) -> None:

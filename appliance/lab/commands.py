@@ -326,9 +326,6 @@ def train_tagger(
     steps: Annotated[int, typer.Option(min=0, help="Steps in all, instead of minutes.")] = 0,
     start: Annotated[Path | None, typer.Option("--from", help="Checkpoint that a new folder begins from.")] = None,
     rate: Annotated[float, typer.Option(help="Learning rate; half as much for a run that begins from another.")] = 2e-3,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Mix no sounds, and be sure of each: for the last minutes.")
-    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of all that is drawn; empty: the experiment's.")] = None,
     batch: Annotated[int, typer.Option(min=2, help="Beams of a step; on a GPU more, 512 for instance.")] = 128,
     threads: Annotated[int, typer.Option(min=1, help="Threads of PyTorch.")] = 1,
@@ -351,7 +348,6 @@ def train_tagger(
         steps=steps,
         start=start,
         rate=rate,
-        plain=plain,
         seed=settings.seed if seed is None else seed,
         batch=batch,
         threads=threads,

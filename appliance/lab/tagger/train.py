@@ -37,7 +37,6 @@ def train_tagger(
     start: Path | None = None,
     rate: float = 2e-3,
     decay_share: float = 0.7,
-    plain: bool = False,
     seed: int = 0,
     batch: int = _BATCH,
     threads: int = 1,
@@ -48,8 +47,8 @@ def train_tagger(
     """Train the network of one of `EARS` for so long in all, or go on from `folder`/EAR.pt, whose path comes back.
 
     `steps`, where given, says how many in all instead. `start` is a checkpoint that a new folder begins from, its steps and
-    hours counted. Over the last part, `decay_share` of the time or the steps, the learning `rate` falls to zero. A `plain` run, for the
-    last minutes, learns from beams that are not mixed, each of one sound and no other. `batch` beams are a step; `workers` processes prepare the recordings.
+    hours counted. Over the last part, `decay_share` of the time or the steps, the learning `rate` falls to zero. `batch` beams are a step;
+    `workers` processes prepare the recordings.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -86,7 +85,6 @@ def train_tagger(
                     "scenes": asdict(scenes),
                     "seed": seed,
                     "batch": batch,
-                    "plain": plain,
                 },
                 "commit": commit,
                 "step": step,
@@ -100,12 +98,7 @@ def train_tagger(
         rise = min(1.0, (step - first_step + 1) / _WARMUP_STEPS)
         for group in optimiser.param_groups:
             group["lr"] = rate * rise * min(1.0, left / decay_share)
-        drawn = maker.batch((seed, step), batch)
-        torch.manual_seed(seed * 1_000_000_007 + step)  # of dropout and mixture: a run that goes on drops the same
-        levels, wanted = _hidden(drawn[0], seed, step), functional.one_hot(drawn[1], len(SOUNDS)).float()
-        if step % 2 and not plain:
-            levels, wanted = _mixed(levels, wanted)
-        losses += float(_learn(network, optimiser, levels, wanted, 0.0 if plain else _SMOOTHING))
+        losses += float(_learn(network, optimiser, *_drawn(maker, seed, step, batch)))
         step += 1
         if step % 100 == 0:
             left_s = left * 60.0 * minutes if not steps else (steps - step) * (elapsed_s - own_s) / (step - begun_step)
@@ -113,12 +106,10 @@ def train_tagger(
             losses = 0.0
 
 
-def _learn(
-    network: TaggerCnn, optimiser: torch.optim.Optimizer, levels: Tensor, wanted: Tensor, smoothing: float
-) -> Tensor:
+def _learn(network: TaggerCnn, optimiser: torch.optim.Optimizer, levels: Tensor, wanted: Tensor) -> Tensor:
     with torch.autocast(levels.device.type, torch.bfloat16):
         logits = network(levels.to(memory_format=torch.channels_last))
-    loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=smoothing)
+    loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=_SMOOTHING)
     optimiser.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
@@ -126,23 +117,24 @@ def _learn(
     return loss.detach()
 
 
-def _hidden(levels: Tensor, seed: int, step: int) -> Tensor:
-    """Beams of this step with bands and moments hidden (SpecAugment, arXiv 1904.08779)."""
-    dice = Dice((seed, step, 1), levels.device)
-    count, _, hops, bands = levels.shape
+def _drawn(maker: BeamMaker, seed: int, step: int, count: int) -> tuple[Tensor, Tensor]:
+    """Beams of this step with bands and moments hidden (SpecAugment, arXiv 1904.08779), and the share of each sound."""
+    levels, label = maker.batch((seed, step), count)
+    dice = Dice((seed, step, 1), maker.device)
+    hops, bands = levels.shape[2:]
     for size, widest, dim in ((bands, bands // 7, 3), (bands, bands // 7, 3), (hops, 3 * hops // 16, 2)):
         first, width = dice.integers(0, size, count, 1), dice.integers(0, widest, count, 1)
-        place = torch.arange(size, device=levels.device)
+        place = torch.arange(size, device=maker.device)
         hidden = (place >= first) & (place < first + width)
         levels = levels.masked_fill(hidden[:, None, None] if dim == 3 else hidden[:, None, :, None], 0.0)
-    return levels
-
-
-def _mixed(levels: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Beams mixed in pairs, and the share of each sound."""
-    share = float(torch.distributions.Beta(_MIXUP, _MIXUP).sample())
-    other = torch.randperm(len(levels), device=levels.device)
-    return share * levels + (1.0 - share) * levels[other], share * wanted + (1.0 - share) * wanted[other]
+    wanted = functional.one_hot(label, len(SOUNDS)).float()
+    torch.manual_seed(seed * 1_000_000_007 + step)  # of dropout and mixture: a run that goes on drops the same
+    if step % 2:
+        share = float(torch.distributions.Beta(_MIXUP, _MIXUP).sample())
+        other = torch.randperm(count, device=maker.device)
+        levels = share * levels + (1.0 - share) * levels[other]
+        wanted = share * wanted + (1.0 - share) * wanted[other]
+    return levels, wanted
 
 
 def load_tagger(path: Path) -> tuple[TaggerCnn, dict[str, Any]]:
