@@ -15,6 +15,7 @@ from appliance.model.scene import SceneModel
 from appliance.novelty.listener import NoveltyListener
 from appliance.novelty.memory import MemorySettings, SiteMemory
 from appliance.pipeline import Extractor, Model, Stages, Tagger
+from appliance.texts import Texts, load_texts
 from appliance.tracking import Tracker
 from appliance.tracking.aloft import Aloft
 from appliance.types import ClockQuality
@@ -58,6 +59,12 @@ def load_array_and_model(
         geometry = load_array(array or settings.array)
     with named_by(None if model else site_file, "[model] file"):
         return geometry, SceneModel.load(model or settings.model.file, provider=settings.model.provider)
+
+
+def texts_of(settings: SiteSettings, site_file: Path | None = None) -> Texts:
+    """The sentences that the site file names; raises `ConfigError`, naming `site_file` and its key where it named a file."""
+    with named_by(site_file, "[unit] texts"):
+        return load_texts(settings.unit.texts)
 
 
 def build_stages(

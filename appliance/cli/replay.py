@@ -12,16 +12,15 @@ import typer
 from appliance.audio.replay import ReplaySource
 from appliance.cli.replay_output import DcaseCsv, EventLines
 from appliance.config import SiteSettings, load_site
-from appliance.errors import ConfigError, ModelError, RecordingError, named_by
+from appliance.errors import ConfigError, ModelError, RecordingError
 from appliance.events import policies_for, seeded_ulids
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
 from appliance.pipeline import EventSink, Moment, Observer, run
 from appliance.separation.objects import ObjectMasks
 from appliance.separation.stems import write_stems
-from appliance.stages import build_stages, load_array_and_model
+from appliance.stages import build_stages, load_array_and_model, texts_of
 from appliance.store import EventLog
-from appliance.texts import load_texts
 from appliance.types import Event
 
 _HASH_BYTES = 1 << 20
@@ -62,8 +61,7 @@ def replay(
     settings = load_site(site) if site else SiteSettings()
     if array is None and site is None:
         raise ConfigError("--array: missing; name the array of the recording (see `appliance arrays`), or give --site")
-    with named_by(site, "[unit] texts"):
-        texts = load_texts(settings.unit.texts)
+    texts = texts_of(settings, site)
     geometry, scene_model = load_array_and_model(settings, site, array=array, model=model)
     if stems and not scene_model.gives_masks:
         raise ModelError(f"--stems: model {scene_model.meta.name} gives no masks; name one that was exported with them")

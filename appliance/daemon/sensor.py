@@ -25,17 +25,16 @@ from appliance.daemon.selftest import checks
 from appliance.daemon.sink import PatientSink
 from appliance.daemon.site_memory import MemoryKeeper
 from appliance.daemon.tap import TappedSource
-from appliance.errors import ApplianceError, DeviceError, StoreError, named_by
+from appliance.errors import ApplianceError, DeviceError, StoreError
 from appliance.events import policies_for, random_ulids
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
 from appliance.pipeline import PipelineSummary, Stages, run
-from appliance.stages import build_stages, load_array_and_model
+from appliance.stages import build_stages, load_array_and_model, texts_of
 from appliance.store import EventLog
 from appliance.store.ladder import has_room_for_clips
 from appliance.store.live import LiveSender
 from appliance.telemetry import clock_quality
-from appliance.texts import load_texts
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,8 +50,7 @@ def run_sensor(settings: SiteSettings, stop: threading.Event, *, site_file: Path
     `StoreError` where the event log cannot be opened or events are lost at the end. Whatever ends the run is told to
     the publisher first, so that the unit says `degraded` and why.
     """
-    with named_by(site_file, "[unit] texts"):
-        texts = load_texts(settings.unit.texts)
+    texts = texts_of(settings, site_file)
     with EventLog(
         settings.store.path,
         replace_corrupt=True,
