@@ -9,13 +9,13 @@ their product over bins is a map in which a faint sound stands out and a loud on
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, reduce
 
 import numpy as np
 import numpy.typing as npt
 
 from appliance.angles import azimuth_elevation_deg, unit_vector
-from appliance.dsp.directional_power import DirectionalPower, coherence, wind_share
+from appliance.dsp.directional_power import Aim, DirectionalPower, coherence, wind_share
 from appliance.dsp.foa import fibonacci_sphere
 from appliance.dsp.heights import ELEVATIONS_DEG, Height
 from appliance.dsp.stft import STANDARD, STANDARD_HZ, StreamingStft
@@ -27,7 +27,6 @@ _HEARD_S = 1.0
 _HEARD_HOPS = round(_HEARD_S / STANDARD.hop_s)
 _BINS = np.flatnonzero((STANDARD_HZ > 90.0) & (STANDARD_HZ < 4060.0))
 _PLANAR_STEP_DEG = 6
-_COLUMNS_KEPT = 16
 _SPHERE_DIRECTIONS = 600
 """8.3 degrees apart, as the steps in a plane finer than the main lobe of any shipped array at these frequencies."""
 _PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
@@ -40,17 +39,50 @@ _TINY = 1e-20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Heard:
+    """The covariance of the last second, as both kinds of forms need it."""
+
+    matrices: Complex64Array
+    """(bins, mics, mics)."""
+    reals: Float32Array
+    """(bins, mics²): the same."""
+    total: Float32Array
+    """(bins,): the power of all microphones."""
+    away: Float32Array
+    """(2, bins): tr(DR) and tr(WR)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Forms:
-    """Quadratic forms of the microphones' signals for some directions, as products with the reals of a covariance."""
+    """Quadratic forms of the microphones' signals for some directions, as products with the reals of a covariance: quick to use."""
 
     forms: Float32Array
     """(bins, directions, mics²)."""
     precision: Float32Array
     """(bins, directions): one over the variance of what ambience alone would make of each."""
 
-    def shares(self, covariance: Float32Array, total: Float32Array) -> Float32Array:
-        """(bins, directions) of all power (bins,) that comes from each, by the reals of a covariance (bins, mics²)."""
-        shares: Float32Array = np.maximum((self.forms @ covariance[..., None])[..., 0] / total[:, None], 0.0)
+    def shares(self, heard: _Heard) -> Float32Array:
+        """(bins, directions) of all power that comes from each."""
+        shares: Float32Array = np.maximum((self.forms @ heard.reals[..., None])[..., 0] / heard.total[:, None], 0.0)
+        return shares
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Beams:
+    """The same of single directions as B·Bᴴ − α·D − β·W: small, and quick to make."""
+
+    beams: Complex64Array
+    """(bins, mics, directions): B of each."""
+    taken: Float32Array
+    """(2, bins, directions): how much of D and W each takes away."""
+    precision: Float32Array
+    """As above."""
+
+    def shares(self, heard: _Heard) -> Float32Array:
+        """As above."""
+        power = (self.beams.conj() * (heard.matrices @ self.beams)).real.sum(axis=1)
+        power -= (heard.away[..., None] * self.taken).sum(axis=0)
+        shares: Float32Array = np.maximum(power * heard.matrices.shape[-1] / heard.total[:, None], 0.0)
         return shares
 
 
@@ -72,14 +104,15 @@ class ArrivalFinder:
             self._pushes.clear()
         samples = np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1)
         spectra = self._stft.push(samples)[..., _BINS].transpose(2, 1, 0)
-        self._pushes.append((spectra.shape[2], _as_reals(spectra @ spectra.conj().transpose(0, 2, 1))))
+        self._pushes.append((spectra.shape[2], spectra @ spectra.conj().transpose(0, 2, 1)))
         while sum(count for count, _ in self._pushes) - self._pushes[0][0] >= _HEARD_HOPS:
             self._pushes.popleft()
-        covariance = np.sum([each for _, each in self._pushes], axis=0)
-        total = covariance[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
-        self._heard = covariance, total
+        matrices = reduce(np.add, (each for _, each in self._pushes))
+        reals = _as_reals(matrices)
+        total = reals[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
+        self._heard = _Heard(matrices, reals, total, (self._taken_away * matrices.real).sum(axis=(2, 3)))
         self._snapshots = np.float32(sum(count for count, _ in self._pushes) / _HOPS_PER_SNAPSHOT)
-        shares = np.minimum(self._around.shares(covariance, total), _MOST_SHARE)
+        shares = np.minimum(self._around.shares(self._heard), _MOST_SHARE)
         strength = self._snapshots * (-shares * np.log1p(-shares) * self._around.precision).mean(axis=0)
         best = int(strength.argmax())
         near = self._directions @ self._directions[best] > np.cos(np.radians(_PEAK_DEG))
@@ -111,7 +144,7 @@ class ArrivalFinder:
         """
         at = (azimuth_deg + 180.0) / _PLANAR_STEP_DEG
         around = [self._above((int(at) + each) % (360 // _PLANAR_STEP_DEG)) for each in (0, 1)]
-        before, after = ((forms.shares(*self._heard) ** 2 * forms.precision).mean(axis=0) for forms in around)
+        before, after = ((beams.shares(self._heard) ** 2 * beams.precision).mean(axis=0) for beams in around)
         between: Float32Array = self._snapshots * (before + np.float32(at % 1.0) * (after - before))
         return between
 
@@ -120,36 +153,71 @@ class ArrivalFinder:
         self._mics, part = mics, self._geometry.part(mics)
         self._stft, self._planar = StreamingStft(part.mics, STANDARD), part.is_planar
         self._tells_height = self._geometry.is_planar and part.tells_directions
-        self._pushes: deque[tuple[int, Float32Array]] = deque()
-        power, ambience = DirectionalPower(part, STANDARD_HZ[_BINS]), _ambience(part.positions_m, STANDARD_HZ[_BINS])
+        self._pushes: deque[tuple[int, Complex64Array]] = deque()
+        power = DirectionalPower(part, STANDARD_HZ[_BINS])
+        self._taken_away = power.taken_away()
+        scatter = _Scatter(_ambience(part.positions_m, STANDARD_HZ[_BINS]), self._taken_away)
         angles = [azimuth_elevation_deg(direction) for direction in self._directions]
         self._around = _forms(
-            power, [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles], ambience
+            power, [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles], scatter
         )
 
-        def above(column: int) -> _Forms:
+        def above(column: int) -> _Beams:
             azimuth_deg = _PLANAR_STEP_DEG * column - 180.0
-            return _forms(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], ambience)
+            return _beams(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], scatter)
 
-        # All around they would be 140 MB for sixteen microphones, and a track is mostly where it was.
-        self._above = lru_cache(_COLUMNS_KEPT)(above)
+        # Each is made when a track comes by; all of them are 19 MB for sixteen microphones.
+        self._above = cache(above)
 
 
-def _forms(
-    power: DirectionalPower, angles: Iterable[tuple[float, float | None]], ambience: npt.NDArray[np.float32]
-) -> _Forms:
-    """Towards azimuths and elevations, where these are known; `ambience` is (bins, mics, mics)."""
-    mics = ambience.shape[-1]
-    # A product with the reals of a covariance is the trace of the product of both matrices.
-    doubled = np.where(np.eye(mics, dtype=bool), 1.0, 2.0).astype(np.float32)
-    forms, variances = [], []
+class _Scatter:
+    """How much ambience alone makes forms scatter: tr(QAQA), by the products that all directions share."""
+
+    def __init__(self, ambience: Float32Array, taken_away: Float32Array) -> None:
+        """A (bins, mics, mics), and D and W (2, bins, mics, mics)."""
+        self._ambience = ambience
+        scattered = ambience @ taken_away
+        self._taken = scattered @ ambience
+        of_diffuse, between, of_white = (
+            (scattered[one] * scattered[other].transpose(0, 2, 1)).sum(axis=(1, 2))
+            for one, other in ((0, 0), (0, 1), (1, 1))
+        )
+        self._own = of_diffuse, between, of_white
+
+    def precision(self, beams: Complex64Array, aim: Aim) -> Float32Array:
+        """(bins,) one over it, of B·Bᴴ − α·D − β·W."""
+        conjugate = beams.conj()
+        own = conjugate.transpose(0, 2, 1) @ self._ambience @ beams
+        away = (conjugate * (self._taken @ beams)).real.sum(axis=(2, 3))
+        of_diffuse, between, of_white = self._own
+        alpha, beta = aim.diffuse, aim.white
+        variance = (own.real**2 + own.imag**2).sum(axis=(1, 2)) - 2.0 * (alpha * away[0] + beta * away[1])
+        variance += alpha**2 * of_diffuse + 2.0 * alpha * beta * between + beta**2 * of_white
+        precision: Float32Array = 1.0 / np.maximum(variance, np.float32(_TINY))
+        return precision
+
+
+def _forms(power: DirectionalPower, angles: Iterable[tuple[float, float | None]], scatter: _Scatter) -> _Forms:
+    """Towards azimuths and elevations, where these are known."""
+    forms, precisions = [], []
     for azimuth_deg, elevation_deg in angles:
-        form = power.form(power.aim(azimuth_deg, elevation_deg))
-        scattered = form @ ambience
-        variances.append((scattered * scattered.transpose(0, 2, 1)).real.sum(axis=(1, 2)))
+        aim = power.aim(azimuth_deg, elevation_deg)
+        form = power.form(aim)
+        mics = form.shape[-1]
+        # A product with the reals of a covariance is the trace of the product of both matrices.
+        doubled = np.where(np.eye(mics, dtype=bool), 1.0, 2.0).astype(np.float32)
         forms.append(_as_reals(form * doubled) * mics)
-    precision = 1.0 / np.maximum(np.stack(variances, axis=1), np.float32(_TINY))
-    return _Forms(np.stack(forms, axis=1), precision)
+        precisions.append(scatter.precision(power.beams(aim), aim))
+    return _Forms(np.stack(forms, axis=1), np.stack(precisions, axis=1))
+
+
+def _beams(power: DirectionalPower, angles: Iterable[tuple[float, float]], scatter: _Scatter) -> _Beams:
+    """Likewise, of single directions."""
+    aims = [power.aim(*each) for each in angles]
+    beams = [power.beams(aim) for aim in aims]
+    precision = np.stack([scatter.precision(own, aim) for own, aim in zip(beams, aims, strict=True)], axis=1)
+    taken = np.stack([[aim.diffuse, aim.white] for aim in aims], axis=2)
+    return _Beams(np.concatenate(beams, axis=2), taken, precision)
 
 
 def _all_around(*, planar: bool) -> npt.NDArray[np.float64]:

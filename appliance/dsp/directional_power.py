@@ -90,7 +90,7 @@ class DirectionalPower:
         gram += _RIDGE * (of_diffuse + of_white)[:, None, None] * np.eye(2)
         self._shares = np.linalg.inv(gram)
         self._inverse = inverse.astype(np.float32)
-        self._diffuse, self._white = diffuse.astype(np.float32), white.astype(np.float32)
+        self._diffuse, self._taken = diffuse.astype(np.float32), np.stack([diffuse, white]).astype(np.float32)
         # By bin, for all that is heard goes through these.
         self._weights, self._isotropic = self._inverse[self._of_bin], isotropic.astype(np.float32)[self._of_bin]
 
@@ -114,12 +114,22 @@ class DirectionalPower:
         at = self._of_bin
         return Aim(conjugate[at], (alpha / own).astype(np.float32)[at], (beta / own).astype(np.float32)[at])
 
+    def beams(self, aim: Aim) -> Complex64Array:
+        """B (bins, mics, beams) of Q = B·Bᴴ − α·D − β·W."""
+        beams: Complex64Array = self._weights @ aim.beams.conj()
+        return beams
+
+    def taken_away(self) -> Float32Array:
+        """D = GΓG and W = GG (2, bins, mics, mics), of which every direction takes away some."""
+        taken: Float32Array = self._taken[:, self._of_bin]
+        return taken
+
     def form(self, aim: Aim) -> Complex64Array:
         """Q (bins, mics, mics) itself."""
-        at = self._of_bin
-        beams = self._weights @ aim.beams.conj()
+        diffuse, white = self.taken_away()
+        beams = self.beams(aim)
         form = beams @ beams.conj().transpose(0, 2, 1)
-        form -= aim.diffuse[:, None, None] * self._diffuse[at] + aim.white[:, None, None] * self._white[at]
+        form -= aim.diffuse[:, None, None] * diffuse + aim.white[:, None, None] * white
         single: Complex64Array = form.astype(np.complex64)
         return single
 
