@@ -6,18 +6,23 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import MakeEvent
 from typer.testing import CliRunner
 
 from appliance import wire
+from appliance.angles import wrap_azimuth_deg
 from appliance.cli.bench_delivery import Deliveries, judge
 from appliance.cli.bench_events import event_id, lifecycles, single_events
 from appliance.cli.bench_rig import Writer, wait_until
+from appliance.cli.bench_speed import DRONES, Circling, around
 from appliance.cli.bench_writer import Order
 from appliance.cli.main import app
+from appliance.dsp.arrivals import ArrivalFinder
+from appliance.geometry import load_array
 from appliance.store import EventLog
-from appliance.types import Event
+from appliance.types import Event, FeatureFrame
 
 
 def bench(*arguments: str) -> dict[str, Any]:
@@ -65,6 +70,32 @@ def test_throughput_measures_the_outbox_beside_paho_alone(tmp_path: Path) -> Non
     assert report["drained_per_s"] > 0.0
     assert len(report["publisher_resident_mb"]) == 3
     assert min(report["publisher_resident_mb"]) > 1.0
+
+
+def test_speed_hears_any_array() -> None:
+    named = ("bench", "speed", "deepasa-edge-small-int8", "--rounds", "1", "--array", "minidsp_uma16_v2")
+    result = CliRunner().invoke(app, named, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "minidsp_uma16_v2, 16 microphones" in result.stdout
+    (row,) = (line for line in result.stdout.splitlines() if "deepasa-edge-small-int8" in line)
+    real_time, p50_ms, p99_ms, share = (float(cell.strip(" %")) for cell in row.split("│")[2:6])
+    assert 0.0 < p50_ms <= p99_ms
+    assert real_time > 0.0
+    assert share > 0.0
+
+
+@pytest.mark.parametrize("drone", DRONES)
+def test_what_speed_hears_goes_round_the_array(drone: Circling) -> None:
+    geometry = load_array("respeaker_usb_4mic")
+    samples = around(geometry, [drone], 6.0)
+    assert samples.shape == (4, 6 * 16000)
+    finder = ArrivalFinder(geometry)
+    for label in range(58):
+        hops = [samples[:, at : at + 320] for at in range(1600 * label, 1600 * (label + 1), 320)]
+        frames = [FeatureFrame(np.zeros((0, 0), np.float32), hop, (0, 1, 2, 3), 0.0, 0) for hop in hops]
+        heard_deg = finder.find(frames).doa.azimuth_deg
+        expected_deg = drone.first_deg + drone.deg_per_s * (0.1 * label - 0.5)  # the middle of what arrivals hear
+        assert label < 10 or abs(wrap_azimuth_deg(heard_deg - expected_deg)) < 15.0
 
 
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:

@@ -30,12 +30,16 @@ def _default(context: typer.Context) -> None:
 @app.command()
 def speed(
     models: Annotated[list[str] | None, typer.Argument(help="Models by name or path; empty: all shipped.")] = None,
-    rounds: Annotated[int, typer.Option(help="Times the demonstration recording is heard by each.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="Times the sound is heard by each.", min=1)] = 3,
+    array: Annotated[
+        str | None,
+        typer.Option(help="Hear two drones that circle this array: a shipped name or a file.", metavar="NAME|FILE"),
+    ] = None,
 ) -> None:
-    """Time the pipeline from samples to events on one thread, on the demonstration recording."""
+    """Time the pipeline from samples to events on one thread, on the demonstration recording or for another array."""
     from appliance.cli.bench_speed import measure_speed
 
-    measure_speed(models, rounds)
+    measure_speed(models, rounds, array)
 
 
 @app.command()
