@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from appliance.audio.replay import ReplaySource
-from appliance.audio.source import SAMPLE_RATE_HZ, AudioSource
+from appliance.audio.source import SAMPLE_RATE_HZ
 from appliance.audio.target import TargetSource, at_array, drone
 from appliance.cli.demo import DEMO_DIR
 from appliance.cli.demo_truth import read_truth
@@ -22,7 +22,7 @@ from appliance.pipeline import Moment, run
 from appliance.stages import build_stages
 from appliance.types import Event, Float32Array
 
-_SECONDS = 30.0
+_SECONDS = 15.0
 _PIECE_S = 0.5
 
 
@@ -61,17 +61,12 @@ def measure_speed(models: Sequence[str] | None, rounds: int, array: str | None =
     array that cannot be loaded, `ModelError` for such a model.
     """
     recorded_with, _ = read_truth(DEMO_DIR / "fence.json")
-    geometry, settings = load_array(array or recorded_with), SiteSettings()
+    geometry = load_array(array or recorded_with)
     circling = around(geometry) if array else None
     table = Table("model", "× real time", "p50 ms", "p99 ms", "share of a core", title="per 100-ms step, one thread")
     for name in models or shipped_models():
-        model, watch, audio_s = SceneModel.load(name), _Stopwatch(), 0.0
-        for _ in range(rounds):
-            model.reset()
-            stages = build_stages(settings, geometry, model, ulids=seeded_ulids(b"bench"), clock=lambda: "replay")
-            sink: list[Event] = []
-            with _source(geometry, circling) as source:
-                audio_s += run(source, stages, sink, [watch]).audio_s
+        model, watch = SceneModel.load(name), _Stopwatch()
+        audio_s = sum(_hear(model, geometry, circling, watch) for _ in range(rounds))
         busy_s = sum(watch.step_ms) / 1e3
         p50, p99 = np.percentile(watch.step_ms, (50, 99))
         table.add_row(
@@ -83,8 +78,13 @@ def measure_speed(models: Sequence[str] | None, rounds: int, array: str | None =
     console.print(f"{geometry.name}, {geometry.mics} microphones; largest resident memory: {resident_mb:.0f} MB")
 
 
-def _source(geometry: ArrayGeometry, samples: Float32Array | None) -> AudioSource:
-    return ReplaySource(DEMO_DIR / "fence.flac", geometry) if samples is None else TargetSource(samples)
+def _hear(model: SceneModel, geometry: ArrayGeometry, samples: Float32Array | None, watch: _Stopwatch) -> float:
+    """Seconds heard, of the samples or else of the demonstration recording."""
+    model.reset()
+    stages = build_stages(SiteSettings(), geometry, model, ulids=seeded_ulids(b"bench"), clock=lambda: "replay")
+    sink: list[Event] = []
+    with ReplaySource(DEMO_DIR / "fence.flac", geometry) if samples is None else TargetSource(samples) as source:
+        return run(source, stages, sink, [watch]).audio_s
 
 
 def around(geometry: ArrayGeometry, drones: Sequence[Circling] = DRONES, seconds: float = _SECONDS) -> Float32Array:
