@@ -42,6 +42,8 @@ _SWAY_DB = 4.0
 """Turbulence on the way makes parts of the spectrum louder and softer, each on its own, within half a second or so."""
 _KNOTS = 18
 """What changes on the way is known so often in the time that is heard at once, and straight between."""
+_LOUD_SHARE = 0.01
+"""Of its peak: where a recording is so loud, its sound is in it."""
 _LOUD = 0.9
 """A sound is as loud as in its loudest tenth: a shot is short."""
 
@@ -220,14 +222,17 @@ class _BeamBank:
         lengths = np.array([len(powers) for powers in held])
         self._edges, self._last = torch.from_numpy(np.concatenate(edges)).to(device), last.to(device)
         self._powers = torch.from_numpy(np.concatenate(held)).to(device)
+        loud = [level >= _LOUD_SHARE * level.max() for level in (powers.sum(axis=1) for powers in held)]
+        self._loud_counts = torch.from_numpy(np.concatenate([[0], np.cumsum(np.concatenate(loud))])).to(device)
+        """(all hops + 1,) how many before each are loud."""
         self._lengths = torch.from_numpy(lengths).to(device)
         self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
         self._short = torch.tensor([label in SHORT_CLASSES for label in SOUNDS], device=device)
 
     def draw(self, dice: Dice, labels: Tensor, first: Tensor) -> Tensor:
-        """(n, hops, bands): short sounds once or twice somewhere, long ones looped and at times only for a while.
+        """(n, hops, bands): short sounds once or twice, a loud moment of theirs somewhere; long ones looped and at times only for a while.
 
-        What does not sound throughout begins in hop `first` (n,) or later.
+        What does not sound throughout is heard from hop `first` (n,) on, or begins later.
         """
         n, hops, hop_s = len(labels), self._ear.hops, self._ear.resolution.hop_s
         time = torch.arange(hops, device=labels.device)
@@ -235,7 +240,8 @@ class _BeamBank:
         length, short = self._lengths[entry, None], self._short[labels, None]
         looped = (time + (dice.uniform(n, 1) * length).long()) % length
         left = hops - first[:, None]
-        once = time - first[:, None] - (dice.uniform(n, 1, high=0.95) * left).long()
+        place = first[:, None] + (dice.uniform(n, 1, high=0.95) * left).long()
+        once = time - place + self._loud_moment(dice, entry)[:, None]
         again = once - length - (dice.uniform(n, 1, low=0.06, high=1.56) / hop_s).long()
         at = torch.where((again >= 0) & (dice.uniform(n, 1) < 0.5), again, once)
         inside = (at >= 0) & (at < length)
@@ -246,6 +252,12 @@ class _BeamBank:
         gate = ((time - start) * hop_s / 0.1).clamp(0.0, 1.0) * ((stop - time) * hop_s / 0.1).clamp(0.0, 1.0)
         heard = torch.where(short, inside.float(), torch.where(dice.uniform(n, 1) < 0.3, gate, 1.0))
         return powers * heard[..., None]
+
+    def _loud_moment(self, dice: Dice, entry: Tensor) -> Tensor:
+        """(n,) a hop of each entry in which it is loud."""
+        counts, start, end = self._loud_counts, self._starts[entry], self._starts[entry] + self._lengths[entry]
+        wanted = counts[start] + (dice.uniform(len(entry)) * (counts[end] - counts[start])).long()
+        return torch.searchsorted(counts, wanted, right=True) - 1 - start
 
 
 def beam_band_power(wave: npt.NDArray[np.float32], ear: Ear) -> npt.NDArray[np.float32]:
