@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import soundfile
 import torch
 from typer.testing import CliRunner
 
@@ -100,6 +101,27 @@ def test_some_beams_are_of_young_tracks_whose_first_hop_stands_for_what_came_bef
     young = still > 1
     assert 0.45 < young.float().mean() < 0.75
     assert still[young].float().mean() > 0.23 * EARS[name].hops
+
+
+@ears
+def test_each_loud_moment_of_a_short_sound_is_drawn_as_often(name: str, tmp_path: Path) -> None:
+    """A dog that barks low at first and, more than is heard at once later, high: no beam is cut from what is silent between."""
+    ear = EARS[name]
+    time_s = np.arange(6 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    low, high = (
+        np.sin(2 * np.pi * hz * time_s) * ((time_s > at) & (time_s < at + 0.3)) for hz, at in ((300, 0.2), (900, 5.4))
+    )
+    soundfile.write(tmp_path / "pack" / "dog.flac", 0.1 * (low + high), SAMPLE_RATE_HZ)
+    maker = BeamMaker(_SCENES, ear)
+    dogs = torch.full((400,), SOUNDS.index("dog"))
+    powers = maker._bank.draw(Dice((1,), maker.device), dogs, torch.zeros_like(dogs))
+    high_bands = torch.from_numpy(ear.band_frequencies_hz() > 500.0)
+    parts = torch.stack([powers[..., bands].sum(dim=2).amax(dim=1) for bands in (~high_bands, high_bands)])
+    heard = parts > 0.1 * parts.amax()
+    assert heard.any(dim=0).all()
+    early, late = heard.float().mean(dim=1).tolist()
+    assert 0.4 < late < 0.6
+    assert 0.5 < early < 0.75  # what is heard twice begins again
 
 
 @ears
