@@ -40,12 +40,10 @@ _TINY = 1e-20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Heard:
-    """The covariance of the last second, as both kinds of forms need it."""
+    """What `_Beams` have to know of the last second."""
 
-    matrices: Complex64Array
-    """(bins, mics, mics)."""
-    reals: Float32Array
-    """(bins, mics²): the same."""
+    covariance: Complex64Array
+    """R (bins, mics, mics)."""
     total: Float32Array
     """(bins,): the power of all microphones."""
     away: Float32Array
@@ -61,9 +59,9 @@ class _Forms:
     precision: Float32Array
     """(bins, directions): one over the variance of what ambience alone would make of each."""
 
-    def shares(self, heard: _Heard) -> Float32Array:
-        """(bins, directions) of all power that comes from each."""
-        shares: Float32Array = np.maximum((self.forms @ heard.reals[..., None])[..., 0] / heard.total[:, None], 0.0)
+    def shares(self, covariance: Float32Array, total: Float32Array) -> Float32Array:
+        """(bins, directions) of all power (bins,) that comes from each, by the reals of a covariance (bins, mics²)."""
+        shares: Float32Array = np.maximum((self.forms @ covariance[..., None])[..., 0] / total[:, None], 0.0)
         return shares
 
 
@@ -80,9 +78,9 @@ class _Beams:
 
     def shares(self, heard: _Heard) -> Float32Array:
         """As above."""
-        power = (self.beams.conj() * (heard.matrices @ self.beams)).real.sum(axis=1)
+        power = (self.beams.conj() * (heard.covariance @ self.beams)).real.sum(axis=1)
         power -= (heard.away[..., None] * self.taken).sum(axis=0)
-        shares: Float32Array = np.maximum(power * heard.matrices.shape[-1] / heard.total[:, None], 0.0)
+        shares: Float32Array = np.maximum(power * self.beams.shape[1] / heard.total[:, None], 0.0)
         return shares
 
 
@@ -107,12 +105,12 @@ class ArrivalFinder:
         self._pushes.append((spectra.shape[2], spectra @ spectra.conj().transpose(0, 2, 1)))
         while sum(count for count, _ in self._pushes) - self._pushes[0][0] >= _HEARD_HOPS:
             self._pushes.popleft()
-        matrices = reduce(np.add, (each for _, each in self._pushes))
-        reals = _as_reals(matrices)
+        covariance = reduce(np.add, (each for _, each in self._pushes))
+        reals = _as_reals(covariance)
         total = reals[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
-        self._heard = _Heard(matrices, reals, total, (self._taken_away * matrices.real).sum(axis=(2, 3)))
+        self._heard = covariance, total
         self._snapshots = np.float32(sum(count for count, _ in self._pushes) / _HOPS_PER_SNAPSHOT)
-        shares = np.minimum(self._around.shares(self._heard), _MOST_SHARE)
+        shares = np.minimum(self._around.shares(reals, total), _MOST_SHARE)
         strength = self._snapshots * (-shares * np.log1p(-shares) * self._around.precision).mean(axis=0)
         best = int(strength.argmax())
         near = self._directions @ self._directions[best] > np.cos(np.radians(_PEAK_DEG))
@@ -126,17 +124,19 @@ class ArrivalFinder:
         if not self._tells_height:
             return list(tracks)
         known, self._heights = self._heights, {}
-        return [self._with_height(track, known.get(track.track_id)) for track in tracks]
+        covariance, total = self._heard
+        heard = _Heard(covariance, total, (self._taken_away * covariance.real).sum(axis=(2, 3)))
+        return [self._with_height(track, known.get(track.track_id), heard) for track in tracks]
 
-    def _with_height(self, track: Track, height: Height | None) -> Track:
+    def _with_height(self, track: Track, height: Height | None, heard: _Heard) -> Track:
         if height is None:
-            height = Height(self._strength_above(track.doa.azimuth_deg))
+            height = Height(self._strength_above(track.doa.azimuth_deg, heard))
         elif track.updated:
-            height.hear(self._strength_above(track.doa.azimuth_deg), self._pushes[-1][0] * STANDARD.hop_s)
+            height.hear(self._strength_above(track.doa.azimuth_deg, heard), self._pushes[-1][0] * STANDARD.hop_s)
         self._heights[track.track_id] = height
         return replace(track, height_deg=height.deg)
 
-    def _strength_above(self, azimuth_deg: float) -> Float32Array:
+    def _strength_above(self, azimuth_deg: float, heard: _Heard) -> Float32Array:
         """(elevations,) between those of the two azimuths around it.
 
         ρ²/σ², which is not as sharp as what arrivals are told by, but true: that would hear a sound on the horizon, in ambience as loud,
@@ -144,7 +144,7 @@ class ArrivalFinder:
         """
         at = (azimuth_deg + 180.0) / _PLANAR_STEP_DEG
         around = [self._above((int(at) + each) % (360 // _PLANAR_STEP_DEG)) for each in (0, 1)]
-        before, after = ((beams.shares(self._heard) ** 2 * beams.precision).mean(axis=0) for beams in around)
+        before, after = ((beams.shares(heard) ** 2 * beams.precision).mean(axis=0) for beams in around)
         between: Float32Array = self._snapshots * (before + np.float32(at % 1.0) * (after - before))
         return between
 
@@ -202,12 +202,13 @@ def _forms(power: DirectionalPower, angles: Iterable[tuple[float, float | None]]
     forms, precisions = [], []
     for azimuth_deg, elevation_deg in angles:
         aim = power.aim(azimuth_deg, elevation_deg)
-        form = power.form(aim)
+        beams = power.beams(aim)
+        form = power.form_of(beams, aim)
         mics = form.shape[-1]
         # A product with the reals of a covariance is the trace of the product of both matrices.
         doubled = np.where(np.eye(mics, dtype=bool), 1.0, 2.0).astype(np.float32)
         forms.append(_as_reals(form * doubled) * mics)
-        precisions.append(scatter.precision(power.beams(aim), aim))
+        precisions.append(scatter.precision(beams, aim))
     return _Forms(np.stack(forms, axis=1), np.stack(precisions, axis=1))
 
 

@@ -126,8 +126,11 @@ class DirectionalPower:
 
     def form(self, aim: Aim) -> Complex64Array:
         """Q (bins, mics, mics) itself."""
+        return self.form_of(self.beams(aim), aim)
+
+    def form_of(self, beams: Complex64Array, aim: Aim) -> Complex64Array:
+        """The same by the `beams` of that aim, where they are known."""
         diffuse, white = self.taken_away()
-        beams = self.beams(aim)
         form = beams @ beams.conj().transpose(0, 2, 1)
         form -= aim.diffuse[:, None, None] * diffuse + aim.white[:, None, None] * white
         single: Complex64Array = form.astype(np.complex64)
