@@ -9,7 +9,7 @@ their product over bins is a map in which a faint sound stands out and a loud on
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, reduce
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -143,7 +143,7 @@ class ArrivalFinder:
         at 30°, for at low frequencies more of it passes what is aimed above it.
         """
         at = (azimuth_deg + 180.0) / _PLANAR_STEP_DEG
-        around = [self._above((int(at) + each) % (360 // _PLANAR_STEP_DEG)) for each in (0, 1)]
+        around = [self._above[(int(at) + each) % len(self._above)] for each in (0, 1)]
         before, after = ((beams.shares(heard) ** 2 * beams.precision).mean(axis=0) for beams in around)
         between: Float32Array = self._snapshots * (before + np.float32(at % 1.0) * (after - before))
         return between
@@ -161,13 +161,11 @@ class ArrivalFinder:
         self._around = _forms(
             power, [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles], scatter
         )
-
-        def above(column: int) -> _Beams:
-            azimuth_deg = _PLANAR_STEP_DEG * column - 180.0
-            return _beams(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], scatter)
-
-        # Each is made when a track comes by; all of them are 19 MB for sixteen microphones.
-        self._above = cache(above)
+        # All at once, a quarter of a second and 19 MB for sixteen microphones: made as tracks came by, they made the longest steps.
+        self._above = [
+            _beams(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], scatter)
+            for azimuth_deg, _ in angles if self._tells_height
+        ]
 
 
 class _Scatter:
