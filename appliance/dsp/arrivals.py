@@ -164,7 +164,8 @@ class ArrivalFinder:
         # All at once, a quarter of a second and 19 MB for sixteen microphones: made as tracks came by, they made the longest steps.
         self._above = [
             _beams(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], scatter)
-            for azimuth_deg, _ in angles if self._tells_height
+            for azimuth_deg, _ in angles
+            if self._tells_height
         ]
 
 
