@@ -115,6 +115,16 @@ def small_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def late_bark(small_pack: None, tmp_path: Path) -> None:  # noqa: ARG001 (it is the pack that is changed)
+    """In that pack a dog that barks at 300 Hz at first and at 900 Hz more than 5 s later."""
+    time_s = np.arange(6 * 16_000) / 16_000
+    low, high = (
+        np.sin(2 * np.pi * hz * time_s) * ((time_s > at) & (time_s < at + 0.3)) for hz, at in ((300, 0.2), (900, 5.4))
+    )
+    soundfile.write(tmp_path / "pack" / "dog.flac", 0.1 * (low + high), 16_000)
+
+
+@pytest.fixture
 def without_sudo() -> list[str]:
     """How a command line begins whose process may do what the modes of files allow, also where the tests run as root."""
     return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from appliance.dsp.features import BANDS, FEATURES, INTENSITY
-from appliance.dsp.stft import HOPS_PER_LABEL
+from appliance.dsp.stft import HOPS_PER_LABEL, SAMPLE_RATE_HZ
 from appliance.lab.edge.batches import heard_otherwise
 from appliance.lab.pack import CLASSES, SOUNDS, load_clips
 from appliance.lab.scenes.dice import Dice
@@ -96,6 +96,19 @@ def test_what_no_recording_has_is_synthesised() -> None:
     silent = replace(_SETTINGS, without=sirens, synthetic_count=1)
     labels = [SceneMaker(each)._bank.labels for each in (silent, replace(silent, synthetic_machines=0.1))]
     assert ["siren" in each for each in labels] == [False, True]
+
+
+@pytest.mark.usefixtures("late_bark")
+def test_each_loud_moment_of_a_short_sound_is_drawn_as_often() -> None:
+    """Also what comes so late that scenes which begin with the recording end before."""
+    maker = SceneMaker(replace(_SETTINGS, folds=(1,)), seed=1)
+    dogs = torch.full((200,), SOUNDS.index("dog"))
+    waves = maker._bank._waves(Dice((1,), maker.device), dogs, 4 * SAMPLE_RATE_HZ)
+    powers = torch.fft.rfft(waves).abs().square()
+    low, high = powers[:, : 4 * 600].sum(dim=1), powers[:, 4 * 600 :].sum(dim=1)
+    loudest = 0.1 * torch.maximum(low, high).amax()
+    assert ((low > loudest) | (high > loudest)).all()
+    assert 0.35 < (high > loudest).float().mean() < 0.65
 
 
 def test_every_class_has_clips_to_train_on() -> None:
