@@ -190,6 +190,28 @@ def test_it_listens_when_a_track_begins_and_then_twice_a_second_while_it_is_hear
     assert network.asked - before == asked[-1] + 1
 
 
+def test_what_has_just_begun_is_named_at_once_and_the_others_one_after_another() -> None:
+    network = Counting.load(shipped(), _CLASSES)
+    assert isinstance(network, Counting)
+    tagger = ObjectTagger(network, _ARRAY)
+    opinions: dict[int, int] = {}
+    said: dict[int, Float32Array] = {}
+    for frame in range(40):
+        before = network.asked
+        tracks = [track(one, azimuth_deg=40.0 * one) for one in range(4 if frame < 20 else 5)]
+        tagged = tagger.tag(hops(seed=frame), tracks)
+        assert network.asked - before <= (4 if frame == 0 else 1)
+        for own in tagged:
+            assert own.sounds is not None
+            new = not np.array_equal(own.sounds, said.get(own.track_id, 0.0))
+            opinions[own.track_id] = opinions.get(own.track_id, 0) + new
+            said[own.track_id] = own.sounds
+    assert network.asked == sum(opinions.values()) + 1
+    # Alone each would be named twelve times, the last one eight times.
+    assert all(opinions[one] >= 8 for one in range(4)), opinions
+    assert opinions[4] >= 7, opinions
+
+
 def test_what_a_moving_track_sounded_like_was_heard_from_where_it_was() -> None:
     network = Keeping.load(shipped(), _CLASSES)
     assert isinstance(network, Keeping)

@@ -29,7 +29,7 @@ _BEFORE_S = 0.5
 """So much of what came before a track counts as its own: it is there before it is found. What the beam heard
 earlier was something else; a dog that had just barked made a dog of the drone that came after."""
 _AGAIN_FRAMES = 5
-"""A track is listened to in these frames of its life, and then twice a second: what has just begun has little to show yet."""
+"""A track is named in these frames of its life, and then twice a second: what has just begun has little to show yet."""
 
 
 class TaggerNetwork:
@@ -87,6 +87,8 @@ class _Heard:
     """(sounds,) probability of each."""
     frames: int = 0
     """In which it was heard, after the first."""
+    due: int = 0
+    """Since how many label frames it is to be named again; 0 where it is not."""
 
 
 class ObjectTagger:
@@ -110,21 +112,28 @@ class ObjectTagger:
             self._mics = hops[-1].mics
             self._history = BeamHistory(self._geometry.part(self._mics), _BEFORE_S)
         self._history.push(np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1))
-        known, self._tracks = self._tracks, {}
-        return [self._tagged(track, known.get(track.track_id)) for track in tracks]
+        known = self._tracks
+        self._tracks = {track.track_id: self._heard(track, known.get(track.track_id)) for track in tracks}
+        # Nothing in a label frame costs as much as naming: it is one track's turn, the one's that has waited longest for its age.
+        waiting = [heard for track in tracks if (heard := self._tracks[track.track_id]).due and track.updated]
+        if waiting and self._tracks.keys() <= known.keys():
+            longest = max(waiting, key=lambda heard: heard.due / heard.frames)
+            longest.sounds, longest.due = self._named(longest.beam), 0
+        return [self._tagged(track, self._tracks[track.track_id]) for track in tracks]
 
-    def _tagged(self, track: Track, heard: _Heard | None) -> Track:
+    def _heard(self, track: Track, heard: _Heard | None) -> _Heard:
         azimuth_deg, height_deg = track.doa.azimuth_deg, track.height_deg
         if heard is None:
             beam = self._history.powers(azimuth_deg, height_deg, before=True)
-            heard = _Heard(beam, self._named(beam))
-        else:
-            for name, powers in self._history.powers(azimuth_deg, height_deg).items():
-                heard.beam[name] = np.concatenate([heard.beam[name], powers])[-EARS[name].hops :]
-            heard.frames += track.updated
-            if track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0):
-                heard.sounds = self._named(heard.beam)
-        self._tracks[track.track_id] = heard
+            return _Heard(beam, self._named(beam))
+        for name, powers in self._history.powers(azimuth_deg, height_deg).items():
+            heard.beam[name] = np.concatenate([heard.beam[name], powers])[-EARS[name].hops :]
+        heard.frames += track.updated
+        again = track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0)
+        heard.due += again or heard.due > 0
+        return heard
+
+    def _tagged(self, track: Track, heard: _Heard) -> Track:
         share = min(len(heard.beam[name]) / ear.hops for name, ear in EARS.items())
         class_probs = joined(track.class_probs, self._network.of_classes(heard.sounds), share)
         return replace(track, class_probs=class_probs, sounds=heard.sounds)
