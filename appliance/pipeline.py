@@ -51,8 +51,8 @@ class Model(Protocol):
 class Arrivals(Protocol):
     """`dsp.arrivals.ArrivalFinder`."""
 
-    def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Arrival:
-        """Where the strongest sound comes from after the hops of this label frame."""
+    def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Sequence[Arrival]:
+        """Where the strongest sounds come from after the hops of this label frame."""
 
     def with_heights(self, tracks: Sequence[Track]) -> list[Track]:
         """The tracks of this label frame with how high those are of which the array tells no elevation."""
@@ -91,7 +91,7 @@ class Stages:
     model: Model
     """Features → objects."""
     arrivals: Arrivals | None
-    """Samples → where the strongest sound comes from, where there is a tagger to say what it is; and how high tracks are."""
+    """Samples → where the strongest sounds come from, where there is a tagger to say what it is; and how high tracks are."""
     tracker: Tracker
     """Objects → tracks."""
     tagger: Tagger | None
@@ -222,8 +222,8 @@ class _Loop:
         stages = self._stages
         scene = self._dated(stages.model.step(hops))
         self._after_gap = False
-        arrival = stages.arrivals.find(hops, after_gap=scene.after_gap) if stages.arrivals else None
-        tracks = stages.tracker.update(scene, arrival)
+        arrivals = stages.arrivals.find(hops, after_gap=scene.after_gap) if stages.arrivals else ()
+        tracks = stages.tracker.update(scene, arrivals)
         if stages.arrivals:
             tracks = stages.arrivals.with_heights(tracks)
         if stages.tagger:

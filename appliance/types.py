@@ -120,7 +120,7 @@ class SceneFrame:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Where the strongest sound of the last second comes from, whatever it is."""
+    """Where one of the strongest sounds of the last second comes from, whatever it is."""
 
     doa: Direction
     """Direction of arrival."""

@@ -93,7 +93,7 @@ def test_what_speed_hears_goes_round_the_array(drone: Circling) -> None:
     for label in range(58):
         hops = [samples[:, at : at + 320] for at in range(1600 * label, 1600 * (label + 1), 320)]
         frames = [FeatureFrame(np.zeros((0, 0), np.float32), hop, (0, 1, 2, 3), 0.0, 0) for hop in hops]
-        heard_deg = finder.find(frames).doa.azimuth_deg
+        heard_deg = finder.find(frames)[0].doa.azimuth_deg
         expected_deg = drone.first_deg + drone.deg_per_s * (0.1 * label - 0.5)  # the middle of what arrivals hear
         assert label < 10 or abs(wrap_azimuth_deg(heard_deg - expected_deg)) < 15.0
 

@@ -197,7 +197,7 @@ def test_what_power_alone_found_is_an_object_once_an_event_came_of_it(announced:
     tracker, masks = Tracker(TrackingSettings(), detection_activity=0.15), ObjectMasks(("a", "b", "c"))
     for frame in range(30):
         scene = SceneFrame((slot(0, 10.0, 0, 0.0),), (frame + 1) * 0.1, (frame + 1) * 100_000_000)
-        tracks = tracker.update(scene, Arrival(Direction(80.0, 0.0), 8.0) if 5 <= frame < 15 else None)
+        tracks = tracker.update(scene, [Arrival(Direction(80.0, 0.0), 8.0)] if 5 <= frame < 15 else [])
         new = announced and frame == 10
         masks.add(scene, tracks, [make_event(track_id=1, class_label="b")] if new else ())
     objects = masks.objects()

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -51,12 +51,12 @@ class Run:
         self,
         *objects: SceneObject,
         after_s: float = 0.1,
-        arrival: Arrival | None = None,
+        arrivals: Sequence[Arrival] = (),
         azimuth_valid: bool = True,
     ) -> list[Track]:
         self.end_s += after_s
         scene = SceneFrame(objects, self.end_s, round(self.end_s * 1e9) + self.clock_ns, azimuth_valid=azimuth_valid)
-        tracks = self.tracker.update(scene, arrival)
+        tracks = self.tracker.update(scene, arrivals)
         self.history.append(tracks)
         return tracks
 
@@ -338,7 +338,7 @@ QUIET = sound(0.0, score=0.01)
 def test_what_only_power_tells_of_is_followed_without_a_name() -> None:
     run = Run()
     for step in range(30):
-        run.frame(QUIET, arrival=arriving(50.0 + step))
+        run.frame(QUIET, arrivals=[arriving(50.0 + step)])
     (track,) = run.history[-1]
     assert (track.track_id, track.status, track.slots) == (1, "confirmed", ())
     assert track.doa.azimuth_deg == pytest.approx(79.0, abs=4.0)
@@ -349,16 +349,16 @@ def test_what_only_power_tells_of_is_followed_without_a_name() -> None:
 def test_what_does_not_stand_out_enough_is_not_followed() -> None:
     run = Run(arrival_strength=5.0)
     for _ in range(10):
-        run.frame(QUIET, arrival=arriving(50.0, strength=4.9))
+        run.frame(QUIET, arrivals=[arriving(50.0, strength=4.9)])
     assert run.ids() == set()
 
 
 def test_the_network_names_what_power_has_found() -> None:
     run = Run()
     for _ in range(10):
-        run.frame(QUIET, arrival=arriving(50.0))
+        run.frame(QUIET, arrivals=[arriving(50.0)])
     for _ in range(3):
-        (track,) = run.frame(sound(58.0, kind=ENGINE), arrival=arriving(50.0))
+        (track,) = run.frame(sound(58.0, kind=ENGINE), arrivals=[arriving(50.0)])
     assert track.track_id == 1
     assert int(track.class_probs.argmax()) == ENGINE
     assert track.class_probs[ENGINE] == pytest.approx(0.9 * 0.95, abs=1e-3)
@@ -367,7 +367,7 @@ def test_the_network_names_what_power_has_found() -> None:
 def test_a_named_track_gets_the_detection_before_an_unnamed_one() -> None:
     run = Run()
     for _ in range(10):
-        run.frame(sound(30.0), arrival=arriving(60.0))
+        run.frame(sound(30.0), arrivals=[arriving(60.0)])
     named, unnamed = run.frame(sound(44.0))
     assert (named.updated, unnamed.updated) == (True, False)
 
@@ -377,20 +377,20 @@ def test_power_keeps_a_track_that_the_network_no_longer_reports() -> None:
     for _ in range(10):
         run.frame(sound(30.0))
     for step in range(50):
-        run.frame(QUIET, arrival=arriving(30.0 + 0.5 * step))
+        run.frame(QUIET, arrivals=[arriving(30.0 + 0.5 * step)])
     (track,) = run.history[-1]
     assert (track.track_id, track.status) == (1, "confirmed")
     assert track.doa.azimuth_deg == pytest.approx(54.5, abs=3.0)
     assert track.class_probs[DRONE] == pytest.approx(0.9 * 0.95, abs=0.02)
     for _ in range(15):
-        run.frame(QUIET, arrival=arriving(54.5, strength=1.0))
+        run.frame(QUIET, arrivals=[arriving(54.5, strength=1.0)])
     assert run.history[-1] == []
 
 
 def test_an_arrival_adds_nothing_to_what_the_network_reports_there() -> None:
     run, alone = Run(), Run()
     for _ in range(20):
-        run.frame(sound(30.0), arrival=arriving(44.0))
+        run.frame(sound(30.0), arrivals=[arriving(44.0)])
         alone.frame(sound(30.0))
     assert run.ids() == {1}
     assert run.history[-1][0].doa == alone.history[-1][0].doa
@@ -399,24 +399,34 @@ def test_an_arrival_adds_nothing_to_what_the_network_reports_there() -> None:
 def test_an_arrival_from_elsewhere_is_a_track_beside_those_of_the_network() -> None:
     run = Run()
     for _ in range(20):
-        run.frame(sound(-90.0, kind=ENGINE), arrival=arriving(30.0))
+        run.frame(sound(-90.0, kind=ENGINE), arrivals=[arriving(30.0)])
     named, unnamed = run.history[-1]
     assert named.class_probs[ENGINE] == pytest.approx(0.9 * 0.95, abs=1e-3)
     assert unnamed.doa.azimuth_deg == pytest.approx(30.0, abs=1.0)
     np.testing.assert_allclose(unnamed.class_probs, 0.01)
 
 
+def test_two_arrivals_are_two_tracks_and_a_weak_one_is_none() -> None:
+    run = Run()
+    for _ in range(20):
+        run.frame(QUIET, arrivals=[arriving(30.0), arriving(-60.0, strength=4.0)])
+    assert [round(track.doa.azimuth_deg) for track in run.history[-1]] == [30, -60]
+    for _ in range(20):
+        run.frame(QUIET, arrivals=[arriving(30.0), arriving(-60.0, strength=1.0)])
+    assert [track.updated for track in run.history[-1]] == [True, False]
+
+
 def test_the_ground_does_not_flatten_what_power_tells_of_elevation() -> None:
     tracker = Tracker(TrackingSettings(), MountSettings(ground="grass"), detection_activity=0.15)
     for index in range(10):
-        tracks = tracker.update(SceneFrame((QUIET,), 0.1 * index, index * FRAME_NS), arriving(40.0, 25.0))
+        tracks = tracker.update(SceneFrame((QUIET,), 0.1 * index, index * FRAME_NS), [arriving(40.0, 25.0)])
     assert tracks[0].doa.elevation_deg == pytest.approx(25.0, abs=0.5)
 
 
 def test_an_unnamed_track_that_meets_a_named_one_becomes_part_of_it() -> None:
     run = Run()
     for _ in range(10):
-        run.frame(sound(0.0, kind=SHOT), arrival=arriving(22.0))
+        run.frame(sound(0.0, kind=SHOT), arrivals=[arriving(22.0)])
     assert run.ids() == {1, 2}
     for _ in range(15):
         run.frame(sound(11.0, kind=SHOT))

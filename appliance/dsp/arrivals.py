@@ -1,9 +1,11 @@
-"""Where the strongest sound of the last second comes from, whatever it is, and how high tracks are: by power, with no training.
+"""Where the two strongest sounds of the last second come from, whatever they are, and how high tracks are: by power, with no training.
 
 In each bin the power from every direction (`dsp.directional_power`) is held against all power. Its share ρ scatters around nought
 by a known σ where nothing but ambience is there. So ρ/σ says how sure the bin is that something comes from there, and −log(1 − ρ)/σ
 how much better that explains the bin than another direction does (the likelihood of one source in ambience). The mean of
-their product over bins is a map in which a faint sound stands out and a loud one has a sharp peak.
+their product over bins is a map in which a faint sound stands out and a loud one has a sharp peak. The second sound is sought in what
+the first one leaves: from the power of each direction goes what a wave from there alone would make of it (as CLEAN does, Högbom,
+Astronomy and Astrophysics Supplement 15, 1974), and a bin counts the less, the more of it is the first one's.
 """
 
 from collections import deque
@@ -29,6 +31,10 @@ _BINS = np.flatnonzero((STANDARD_HZ > 90.0) & (STANDARD_HZ < 4060.0))
 _PLANAR_STEP_DEG = 6
 _SPHERE_DIRECTIONS = 600
 """8.3 degrees apart, as the steps in a plane finer than the main lobe of any shipped array at these frequencies."""
+_APART_DEG = 30.0
+"""In azimuth: nearer to the first sound a second one is mostly what the first one leaves, on the ground too."""
+_LEAST_OWN = 0.1
+"""A form whose own wave makes less of itself tells nothing of how strong the wave is."""
 _PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
 """The direction is the centre of what is so near the highest point and so high."""
 _HOPS_PER_SNAPSHOT = 2.0
@@ -60,8 +66,8 @@ class _Forms:
     """(bins, directions): one over the variance of what ambience alone would make of each."""
 
     def shares(self, covariance: Float32Array, total: Float32Array) -> Float32Array:
-        """(bins, directions) of all power (bins,) that comes from each, by the reals of a covariance (bins, mics²)."""
-        shares: Float32Array = np.maximum((self.forms @ covariance[..., None])[..., 0] / total[:, None], 0.0)
+        """(bins, directions) of all power (bins,) that comes from each, by the reals of a covariance (bins, mics²); below zero at times."""
+        shares: Float32Array = (self.forms @ covariance[..., None])[..., 0] / total[:, None]
         return shares
 
 
@@ -77,7 +83,7 @@ class _Beams:
     """As above."""
 
     def shares(self, heard: _Heard) -> Float32Array:
-        """As above."""
+        """As above, but never below zero."""
         power = (self.beams.conj() * (heard.covariance @ self.beams)).real.sum(axis=1)
         power -= (heard.away[..., None] * self.taken).sum(axis=0)
         shares: Float32Array = np.maximum(power * self.beams.shape[1] / heard.total[:, None], 0.0)
@@ -93,8 +99,21 @@ class ArrivalFinder:
         self._heights: dict[int, Height] = {}
         self._listen_with(tuple(range(geometry.mics)))
 
-    def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> Arrival:
-        """The strongest arrival after these hops."""
+    def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> tuple[Arrival, Arrival]:
+        """The strongest arrival after these hops, and the strongest in what it leaves, elsewhere."""
+        reals = self._hear(hops, after_gap=after_gap)
+        shares = self._around.shares(reals, self._total)
+        first, best = self._strongest(shares, np.ones(len(self._directions), bool))
+        of_first = self._of_wave(best)
+        own = shares[:, [best]] / np.maximum(of_first[:, [best]], np.float32(_LEAST_OWN))
+        own = np.clip(own, 0.0, 1.0)
+        left: Float32Array = (shares - own * of_first) * (1.0 - own)
+        apart = np.cos(self._azimuths_rad - self._azimuths_rad[best]) <= np.cos(np.radians(_APART_DEG))
+        second, _ = self._strongest(left, apart)
+        return first, second
+
+    def _hear(self, hops: Sequence[FeatureFrame], *, after_gap: bool) -> Float32Array:
+        """The reals of the covariance of the last second (bins, mics²) after these hops."""
         if hops[-1].mics != self._mics:
             self._listen_with(hops[-1].mics)
         elif after_gap:
@@ -105,27 +124,36 @@ class ArrivalFinder:
         self._pushes.append((spectra.shape[2], spectra @ spectra.conj().transpose(0, 2, 1)))
         while sum(count for count, _ in self._pushes) - self._pushes[0][0] >= _HEARD_HOPS:
             self._pushes.popleft()
-        covariance = reduce(np.add, (each for _, each in self._pushes))
-        reals = _as_reals(covariance)
-        total = reals[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
-        self._heard = covariance, total
+        self._covariance = reduce(np.add, (each for _, each in self._pushes))
         self._snapshots = np.float32(sum(count for count, _ in self._pushes) / _HOPS_PER_SNAPSHOT)
-        shares = np.minimum(self._around.shares(reals, total), _MOST_SHARE)
+        reals = _as_reals(self._covariance)
+        self._total = reals[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
+        return reals
+
+    def _strongest(self, shares: Float32Array, where: npt.NDArray[np.bool_]) -> tuple[Arrival, int]:
+        """By the shares (bins, directions), and which of the directions (directions,) is nearest."""
+        shares = np.clip(shares, 0.0, _MOST_SHARE)
         strength = self._snapshots * (-shares * np.log1p(-shares) * self._around.precision).mean(axis=0)
-        best = int(strength.argmax())
+        best = int(np.where(where, strength, -1.0).argmax())
         near = self._directions @ self._directions[best] > np.cos(np.radians(_PEAK_DEG))
         centre = np.maximum(strength[near] - _PEAK_LEVEL * strength[best], _TINY) @ self._directions[near]
         azimuth_deg, elevation_deg = azimuth_elevation_deg(centre / np.linalg.norm(centre))
         doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
-        return Arrival(doa, float(strength[best] - np.median(strength)))
+        return Arrival(doa, float(strength[best] - np.median(strength))), best
+
+    def _of_wave(self, column: int) -> Float32Array:
+        """(bins, directions): shares where nothing sounds but a wave from one of the directions."""
+        waves = self._power.waves(*self._angles[column])
+        covariance = waves @ waves.conj().transpose(0, 2, 1)
+        return self._around.shares(_as_reals(covariance), np.trace(covariance, axis1=1, axis2=2).real)
 
     def with_heights(self, tracks: Iterable[Track]) -> list[Track]:
         """The tracks after what `find` has heard last, with the `height_deg` of those whose elevation nothing else tells."""
         if not self._tells_height:
             return list(tracks)
         known, self._heights = self._heights, {}
-        covariance, total = self._heard
-        heard = _Heard(covariance, total, (self._taken_away * covariance.real).sum(axis=(2, 3)))
+        away = (self._taken_away * self._covariance.real).sum(axis=(2, 3))
+        heard = _Heard(self._covariance, self._total, away)
         return [self._with_height(track, known.get(track.track_id), heard) for track in tracks]
 
     def _with_height(self, track: Track, height: Height | None, heard: _Heard) -> Track:
@@ -158,9 +186,10 @@ class ArrivalFinder:
         self._taken_away = power.taken_away()
         scatter = _Scatter(_ambience(part.positions_m, STANDARD_HZ[_BINS]), self._taken_away)
         angles = [azimuth_elevation_deg(direction) for direction in self._directions]
-        self._around = _forms(
-            power, [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles], scatter
-        )
+        self._angles = [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles]
+        self._azimuths_rad = np.radians([azimuth for azimuth, _ in angles])
+        self._power = power
+        self._around = _forms(power, self._angles, scatter)
         # All at once, a quarter of a second and 19 MB for sixteen microphones: made as tracks came by, they made the longest steps.
         self._above = [
             _beams(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], scatter)

@@ -100,11 +100,20 @@ class DirectionalPower:
         diffuse = (np.matmul(signals, self._isotropic) * signals.conj()).real.sum(axis=2)
         return Weighted(signals, diffuse, (signals.real**2 + signals.imag**2).sum(axis=2))
 
-    def aim(self, azimuth_deg: float, elevation_deg: float | None) -> Aim:
-        """Towards a direction, or where it is not known how high it is, towards all that may be."""
+    def waves(self, azimuth_deg: float, elevation_deg: float | None) -> Complex64Array:
+        """(bins, mics, waves) that come from a direction, or where it is not known how high it is, from all that may be: of power 1 together."""
+        waves: Complex64Array = self._waves(azimuth_deg, elevation_deg)[self._of_bin]
+        return waves
+
+    def _waves(self, azimuth_deg: float, elevation_deg: float | None) -> Complex64Array:
         elevations_deg = _UNKNOWN_ELEVATIONS_DEG if elevation_deg is None else (elevation_deg,)
         directions = np.stack([unit_vector(azimuth_deg, each) for each in elevations_deg])
-        waves = steering(self._positions_m, directions, self._hz) / np.float32(len(directions) ** 0.5)
+        waves: Complex64Array = steering(self._positions_m, directions, self._hz) / np.float32(len(directions) ** 0.5)
+        return waves
+
+    def aim(self, azimuth_deg: float, elevation_deg: float | None) -> Aim:
+        """Towards a direction, or where it is not known how high it is, towards all that may be."""
+        waves = self._waves(azimuth_deg, elevation_deg)
         beams = self._inverse @ waves
         diffuse = (waves.conj() * (self._diffuse @ waves)).real.sum(axis=(1, 2))
         white = (np.abs(beams) ** 2).sum(axis=(1, 2))

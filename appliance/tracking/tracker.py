@@ -45,10 +45,10 @@ class Tracker:
         self._together_s: dict[tuple[int, int], float] = {}
         self._end_s = 0.0
 
-    def update(self, scene: SceneFrame, arrival: Arrival | None = None) -> list[Track]:
+    def update(self, scene: SceneFrame, arrivals: Sequence[Arrival] = ()) -> list[Track]:
         """All tracks after this label frame, oldest first; one that is given up comes exactly once, as deleted.
 
-        `arrival` keeps a track that the network does not report, or begins one.
+        Each of the `arrivals` keeps a track that the network does not report, or begins one.
         """
         elapsed_s, self._end_s = scene.end_s - self._end_s, scene.end_s
         for target in self._targets:
@@ -59,8 +59,9 @@ class Tracker:
         joined = {row: found[column] for row, column in pairs}
         taken = {column for _, column in pairs}
         new = [detection for column, detection in enumerate(found) if column not in taken]
-        if arrival and arrival.strength >= self._settings.arrival_strength and scene.objects:
-            self._arrive(unnamed(arrival, len(scene.objects[0].class_probs)), found, joined, new)
+        for arrival in arrivals:
+            if arrival.strength >= self._settings.arrival_strength and scene.objects:
+                self._arrive(unnamed(arrival, len(scene.objects[0].class_probs)), found, joined, new)
         for row, target in enumerate(self._targets):
             if row in joined:
                 target.hit(joined[row], elapsed_s, scene.utc_ns)
