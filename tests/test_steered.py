@@ -39,7 +39,7 @@ def test_a_beam_is_the_power_from_there_in_bands_and_never_less_than_a_share_of_
     coming = ear.band_sum(power_towards(forms.aim(-120.0, 35.0), forms.weighted(own)))
     least = LEAST_OF_ALL * ear.band_sum((np.abs(own) ** 2).mean(axis=1).astype(np.float32))
     assert 0.2 < np.mean(coming > least) < 0.8
-    told = history.powers(-120.0, 35.0, before=True)[name]
+    told = history.powers((-120.0, 35.0), before=True)[name]
     assert told.shape == (ear.hops_in(0.6), ear.bands)
     off = LEAST_OF_ALL * np.abs(told - np.maximum(coming, least)) / least.mean(axis=0)
     assert np.quantile(off, 0.99) < 0.1  # forms are made at rounded frequencies
@@ -65,7 +65,7 @@ def test_ambience_from_everywhere_is_heard_less_than_by_a_cardioid() -> None:
     history.push(samples)
     band = np.abs(ear.band_frequencies_hz() - 1500.0) < 700.0
     omni = ear.band_sum((np.abs(spectra(samples, ear)) ** 2).mean(axis=1))
-    assert history.powers(40.0, 0.0)["middle"][:, band].sum() < 0.7 * omni[:, band].sum() / 3.0
+    assert history.powers((40.0, 0.0))["middle"][:, band].sum() < 0.7 * omni[:, band].sum() / 3.0
 
 
 @ears
@@ -75,21 +75,40 @@ def test_a_sound_is_heard_where_it_is_and_not_behind(name: str) -> None:
     rotor = [int(np.argmin(np.abs(ear.band_frequencies_hz() - 440.0)))]
     half = ear.hops_in(0.5)
     towards, behind = (
-        history.powers(azimuth, elevation)[name][-half:, rotor].sum()
+        history.powers((azimuth, elevation))[name][-half:, rotor].sum()
         for azimuth, elevation in ((40.0, 10.0), (-140.0, -10.0))
     )
     assert towards / behind > 0.98 / LEAST_OF_ALL
+
+
+@pytest.mark.parametrize("name", ["middle", "short"])
+@pytest.mark.parametrize(("apart_deg", "low_hz", "high_hz"), [(90.0, 1500.0, 4000.0), (160.0, 300.0, 700.0)])
+def test_a_beam_is_told_apart_from_what_sounds_beside_it(
+    name: str, apart_deg: float, low_hz: float, high_hz: float
+) -> None:
+    """A hum beside noise 10 dB louder: at 90° the beam hears some of that where the hum has nothing, at 160° it loses some of the hum."""
+    ear, hiss = EARS[name], np.random.default_rng(5).standard_normal(len(hum(6.0)))
+    faint = at_array(hum(6.0), _ARRAY, 40.0)
+    both = faint + at_array(3.2 * hum(6.0).std() * hiss, _ARRAY, 40.0 + apart_deg)
+    heard: list[float] = []
+    for samples, beside in ((faint, ()), (both, ()), (both, ((40.0 + apart_deg, 0.0),))):
+        history = BeamHistory(_ARRAY, 0.0)
+        history.push(np.asarray(samples, np.float32))
+        band = (ear.band_frequencies_hz() > low_hz) & (ear.band_frequencies_hz() < high_hz)
+        heard.append(float(history.powers((40.0, 0.0), beside=beside)[name][ear.hops_in(0.5) :, band].sum()))
+    alone, mixed, told_apart = heard
+    assert abs(told_apart - alone) < 0.5 * abs(mixed - alone)
 
 
 @ears
 def test_what_came_last_is_heard_and_half_a_second_before_it(name: str) -> None:
     ear, history = EARS[name], BeamHistory(_ARRAY, 0.5)
     heard(history, noise(3))
-    whole = history.powers(10.0, 0.0, before=True)[name]
+    whole = history.powers((10.0, 0.0), before=True)[name]
     assert len(whole) == ear.hops_in(0.3)
-    np.testing.assert_array_equal(history.powers(10.0, 0.0)[name], whole[-ear.hops_in(0.1) :])
+    np.testing.assert_array_equal(history.powers((10.0, 0.0))[name], whole[-ear.hops_in(0.1) :])
     heard(history, noise(20))
-    assert len(history.powers(10.0, 0.0, before=True)[name]) == ear.hops_in(0.6)
+    assert len(history.powers((10.0, 0.0), before=True)[name]) == ear.hops_in(0.6)
 
 
 @ears
@@ -99,7 +118,9 @@ def test_a_reset_forgets(name: str) -> None:
     torn.reset()
     heard(torn, noise(2, seed=2))
     heard(fresh, noise(2, seed=2))
-    np.testing.assert_array_equal(torn.powers(0.0, 0.0, before=True)[name], fresh.powers(0.0, 0.0, before=True)[name])
+    np.testing.assert_array_equal(
+        torn.powers((0.0, 0.0), before=True)[name], fresh.powers((0.0, 0.0), before=True)[name]
+    )
 
 
 @ears

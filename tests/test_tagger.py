@@ -144,7 +144,7 @@ def test_the_network_s_probabilities_become_what_both_think() -> None:
     (mended,) = ObjectTagger(network, _ARRAY).tag(hops(), [track(score=0.5)])
     history, levels = BeamHistory(_ARRAY, 0.0), {}
     history.push(joint(hops()))
-    for name, beam in history.powers(20.0, 0.0).items():
+    for name, beam in history.powers((20.0, 0.0)).items():
         before = beam[:1].repeat(EARS[name].hops - len(beam), axis=0)
         levels[name] = EARS[name].relative_levels(np.concatenate([before, beam]))
     opinion = network.of_classes(network.probabilities(levels))
@@ -168,7 +168,7 @@ def test_a_beam_of_a_planar_array_is_aimed_as_high_as_the_track_is() -> None:
         ObjectTagger(keeping, array).tag(hops(), [replace(track(), height_deg=height_deg)])
         history = BeamHistory(array, 0.0)
         history.push(joint(hops()))
-        for name, beam in history.powers(20.0, height_deg).items():
+        for name, beam in history.powers((20.0, height_deg)).items():
             told = EARS[name].relative_levels(beam)
             heard = keeping.levels[name][-len(told) :]
             np.testing.assert_allclose(heard - heard.mean(), told - told.mean(), atol=1e-3)
@@ -220,7 +220,7 @@ def test_what_a_moving_track_sounded_like_was_heard_from_where_it_was() -> None:
     for frame in range(8):
         tagger.tag(hops(seed=frame), [track(azimuth_deg=10.0 * frame)])
         history.push(joint(hops(seed=frame)))
-        beam.append(history.powers(10.0 * frame, 0.0))
+        beam.append(history.powers((10.0 * frame, 0.0)))
     for name, ear in EARS.items():
         told = ear.relative_levels(np.concatenate([each[name] for each in beam]))
         heard = network.levels[name][-len(told) :]
@@ -296,7 +296,7 @@ def test_it_hears_with_the_microphones_that_work_and_what_it_heard_before_stays(
     whole.push(np.concatenate(list(samples[:5]), axis=1))
     reduced.push(np.concatenate(list(samples[5:, part]), axis=1))
     for name, ear in EARS.items():
-        parts = [history.powers(20.0, 0.0)[name] for history in (whole, reduced)]
+        parts = [history.powers((20.0, 0.0))[name] for history in (whole, reduced)]
         heard = np.concatenate(parts)
         levels = ear.relative_levels(np.pad(heard, ((ear.hops - len(heard), 0), (0, 0)), "edge"))
         np.testing.assert_allclose(keeping.levels[name], levels, atol=1e-4)

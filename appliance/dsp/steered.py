@@ -1,17 +1,18 @@
 """What is heard from any direction: levels in bands, as several ears hear them, pointed after the fact.
 
 A beam is the power that comes from there by `dsp.directional_power`, summed over each band. Without ambience and wind what is
-left of them scatters about zero; below a share of all that the microphones hear, a beam says nothing.
+left of them scatters about zero; below a share of all that the microphones hear, a beam says nothing. Beams are wide, so of what sounds
+elsewhere at the same time each hears some too; how much is known, and goes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from appliance.dsp.directional_power import DirectionalPower, Weighted, power_towards
+from appliance.dsp.directional_power import Aim, DirectionalPower, Weighted, power_towards
 from appliance.dsp.features import band_sum
 from appliance.dsp.stft import STANDARD, Resolution, StreamingStft, bin_frequencies_hz
 from appliance.geometry import ArrayGeometry
@@ -21,6 +22,8 @@ LEVEL_RANGE = 4.0
 FLOOR_BELOW_PEAK = 1e-10
 LEAST_OF_ALL = 0.03
 """As much of all power comes from any direction at least."""
+_LEAST_APART = 0.3
+"""Of a bin in which two beams hear so nearly the same, nothing is told apart."""
 _AIMS_KEPT = 32
 _COARSE_HZ, _COARSE = 3.90625, 1.0 / 60.0
 
@@ -87,6 +90,10 @@ EARS: Mapping[str, Ear] = {
 """All hear 2.6 s at once. No window can be short and fine in frequency; what one smears, another one hears."""
 
 
+Bearing = tuple[float, float | None]
+"""Azimuth and elevation in degrees; any elevation where that is None."""
+
+
 class BeamHistory:
     """What an array heard last, for beams to any direction: what came last and so much before it."""
 
@@ -104,12 +111,13 @@ class BeamHistory:
             ear.push(samples)
 
     def powers(
-        self, azimuth_deg: float, elevation_deg: float | None, *, before: bool = False
+        self, towards: Bearing, *, before: bool = False, beside: Sequence[Bearing] = ()
     ) -> dict[str, Float32Array]:
-        """By ear the power (hops, bands) from a direction, at any elevation where that is None, in what came last, and `before` that as far
-        as it is kept.
+        """By ear the power (hops, bands) from a direction, in what came last, and `before` that as far as it is kept.
+
+        Without what the beam hears of the loudest of the sounds that are `beside` it, in directions that are not near.
         """
-        return {name: ear.powers(azimuth_deg, elevation_deg, before=before) for name, ear in self._ears.items()}
+        return {name: ear.powers(towards, before=before, beside=beside) for name, ear in self._ears.items()}
 
 
 def _coarse(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -127,26 +135,76 @@ class _EarHistory:
         self._stft = StreamingStft(geometry.mics, ear.resolution)
         self._power = DirectionalPower(geometry, _coarse(ear.bin_frequencies_hz()))
         # An aim costs more than listening with it, and a track is mostly where it was: whole degrees are kept.
-        self._aim = lru_cache(_AIMS_KEPT)(self._power.aim)
+        self._beam = lru_cache(_AIMS_KEPT)(self._new_beam)
         self.reset()
 
     def reset(self) -> None:
         self._stft.reset()
-        self._pushes: list[tuple[Weighted, Float32Array]] = []
+        self._pushes: list[_Push] = []
 
     def push(self, samples: Float32Array) -> None:
         spectra = self._stft.push(samples)[..., : self._ear.edges[-1]]
         everything = self._ear.band_sum((spectra.real**2 + spectra.imag**2).mean(axis=1))
-        self._pushes.append((self._power.weighted(spectra), everything))
-        while len(self._pushes) > 1 and sum(len(each) for _, each in self._pushes[1:-1]) >= self._before:
+        self._pushes.append(_Push(self._power.weighted(spectra), everything))
+        while len(self._pushes) > 1 and sum(len(each.everything) for each in self._pushes[1:-1]) >= self._before:
             del self._pushes[0]
 
-    def powers(self, azimuth_deg: float, elevation_deg: float | None, *, before: bool) -> Float32Array:
-        aim = self._aim(round(azimuth_deg), None if elevation_deg is None else round(elevation_deg))
-        wanted = len(self._pushes[-1][1]) + (self._before if before else 0)
+    def powers(self, towards: Bearing, *, before: bool, beside: Sequence[Bearing]) -> Float32Array:
+        beam, others = self._towards(towards), [self._towards(each) for each in beside]
+        wanted = len(self._pushes[-1].everything) + (self._before if before else 0)
         parts: list[Float32Array] = []
-        for heard, everything in reversed(self._pushes):
-            parts.append(np.maximum(self._ear.band_sum(power_towards(aim, heard)), LEAST_OF_ALL * everything))
+        for push in reversed(self._pushes):
+            power = _apart(beam, others, push) if others else push.power(beam)
+            parts.append(np.maximum(self._ear.band_sum(power), LEAST_OF_ALL * push.everything))
             if sum(map(len, parts)) >= wanted:
                 break
         return np.concatenate(parts[::-1])[-wanted:]
+
+    def _towards(self, bearing: Bearing) -> "_Beam":
+        azimuth_deg, elevation_deg = bearing
+        return self._beam(round(azimuth_deg), None if elevation_deg is None else round(elevation_deg))
+
+    def _new_beam(self, azimuth_deg: int, elevation_deg: int | None) -> "_Beam":
+        waves = self._power.waves(azimuth_deg, elevation_deg)
+        return _Beam(self._power.aim(azimuth_deg, elevation_deg), self._power.weighted(waves.transpose(2, 1, 0)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Beam:
+    """Towards one direction."""
+
+    aim: Aim
+    wave: Weighted
+    """What would be heard of a sound of power 1 from there and of nothing else."""
+
+    def leak(self, other: "_Beam") -> Float32Array:
+        """(bins,) how much of the power of a sound where the other one points is heard."""
+        share: Float32Array = power_towards(self.aim, other.wave).sum(axis=0)
+        return share
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Push:
+    """What was heard at once."""
+
+    heard: Weighted
+    everything: Float32Array
+    """(hops, bands): power of all that the microphones hear."""
+    powers: dict[_Beam, Float32Array] = field(default_factory=dict)
+    """(hops, bins) by each beam that was pointed at it: every other one wants them too."""
+
+    def power(self, beam: _Beam) -> Float32Array:
+        """(hops, bins) by this beam."""
+        if beam not in self.powers:
+            self.powers[beam] = power_towards(beam.aim, self.heard)
+        return self.powers[beam]
+
+
+def _apart(beam: _Beam, others: Sequence[_Beam], push: _Push) -> Float32Array:
+    """(hops, bins) what a beam hears without the loudest of the others: two sounds, and two beams that hear some of both."""
+    loudest = max(others, key=lambda other: float(push.power(other).sum()))
+    power, leak = push.power(beam), beam.leak(loudest)
+    apart = 1.0 - leak * loudest.leak(beam)
+    own = (power - leak * push.power(loudest)) / np.maximum(apart, _LEAST_APART)
+    told: Float32Array = np.where(apart > _LEAST_APART, own, power)
+    return told

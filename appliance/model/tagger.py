@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from appliance.dsp.steered import EARS, BeamHistory
+from appliance.angles import wrap_azimuth_deg
+from appliance.dsp.steered import EARS, BeamHistory, Bearing
 from appliance.errors import ModelError
 from appliance.geometry import ArrayGeometry
 from appliance.types import FeatureFrame, Float32Array, Track
@@ -30,6 +31,8 @@ _BEFORE_S = 0.5
 earlier was something else; a dog that had just barked made a dog of the drone that came after."""
 _AGAIN_FRAMES = 5
 """A track is named in these frames of its life, and then twice a second: what has just begun has little to show yet."""
+_APART_DEG = 25.0
+"""In azimuth: nearer to each other beams hear nearly the same."""
 
 
 class TaggerNetwork:
@@ -113,7 +116,9 @@ class ObjectTagger:
             self._history = BeamHistory(self._geometry.part(self._mics), _BEFORE_S)
         self._history.push(np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1))
         known = self._tracks
-        self._tracks = {track.track_id: self._heard(track, known.get(track.track_id)) for track in tracks}
+        self._tracks = {
+            track.track_id: self._heard(track, known.get(track.track_id), _beside(track, tracks)) for track in tracks
+        }
         # Nothing in a label frame costs as much as naming: it is one track's turn, the one's that has waited longest for its age.
         waiting = [heard for track in tracks if (heard := self._tracks[track.track_id]).due and track.updated]
         if waiting and self._tracks.keys() <= known.keys():
@@ -121,12 +126,12 @@ class ObjectTagger:
             longest.sounds, longest.due = self._named(longest.beam), 0
         return [self._tagged(track, self._tracks[track.track_id]) for track in tracks]
 
-    def _heard(self, track: Track, heard: _Heard | None) -> _Heard:
-        azimuth_deg, height_deg = track.doa.azimuth_deg, track.height_deg
+    def _heard(self, track: Track, heard: _Heard | None, beside: Sequence[Bearing]) -> _Heard:
+        towards = track.doa.azimuth_deg, track.height_deg
         if heard is None:
-            beam = self._history.powers(azimuth_deg, height_deg, before=True)
+            beam = self._history.powers(towards, before=True, beside=beside)
             return _Heard(beam, self._named(beam))
-        for name, powers in self._history.powers(azimuth_deg, height_deg).items():
+        for name, powers in self._history.powers(towards, beside=beside).items():
             heard.beam[name] = np.concatenate([heard.beam[name], powers])[-EARS[name].hops :]
         heard.frames += track.updated
         again = track.updated and (heard.frames in _FIRST_FRAMES or heard.frames % _AGAIN_FRAMES == 0)
@@ -145,6 +150,15 @@ class ObjectTagger:
             missing = ear.hops - len(beam[name])
             levels[name] = ear.relative_levels(np.pad(beam[name], ((missing, 0), (0, 0)), "edge"))
         return self._network.probabilities(levels)
+
+
+def _beside(track: Track, tracks: Sequence[Track]) -> list[Bearing]:
+    """Where else something sounds, far enough away to be told apart."""
+    return [
+        (other.doa.azimuth_deg, other.height_deg)
+        for other in tracks
+        if other.updated and abs(wrap_azimuth_deg(other.doa.azimuth_deg - track.doa.azimuth_deg)) >= _APART_DEG
+    ]
 
 
 def joined(network: Float32Array, opinion: Float32Array, heard: float) -> Float32Array:
