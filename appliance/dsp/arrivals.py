@@ -11,7 +11,7 @@ Astronomy and Astrophysics Supplement 15, 1974), and a bin counts the less, the 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import lru_cache, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ _APART_DEG = 30.0
 """In azimuth: nearer to the first sound a second one is mostly what the first one leaves, on the ground too."""
 _LEAST_OWN = 0.1
 """A form whose own wave makes less of itself tells nothing of how strong the wave is."""
+_WAVES_KEPT = 16
+"""The strongest sound mostly comes from where it came from before."""
 _PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
 """The direction is the centre of what is so near the highest point and so high."""
 _HOPS_PER_SNAPSHOT = 2.0
@@ -104,7 +106,7 @@ class ArrivalFinder:
         reals = self._hear(hops, after_gap=after_gap)
         shares = self._around.shares(reals, self._total)
         first, best = self._strongest(shares, np.ones(len(self._directions), bool))
-        of_first = self._of_wave(best)
+        of_first = self._wave(best)
         own = shares[:, [best]] / np.maximum(of_first[:, [best]], np.float32(_LEAST_OWN))
         own = np.clip(own, 0.0, 1.0)
         left: Float32Array = (shares - own * of_first) * (1.0 - own)
@@ -141,7 +143,7 @@ class ArrivalFinder:
         doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
         return Arrival(doa, float(strength[best] - np.median(strength))), best
 
-    def _of_wave(self, column: int) -> Float32Array:
+    def _new_wave(self, column: int) -> Float32Array:
         """(bins, directions): shares where nothing sounds but a wave from one of the directions."""
         waves = self._power.waves(*self._angles[column])
         covariance = waves @ waves.conj().transpose(0, 2, 1)
@@ -189,6 +191,7 @@ class ArrivalFinder:
         self._angles = [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles]
         self._azimuths_rad = np.radians([azimuth for azimuth, _ in angles])
         self._power = power
+        self._wave = lru_cache(_WAVES_KEPT)(self._new_wave)
         self._around = _forms(power, self._angles, scatter)
         # All at once, a quarter of a second and 19 MB for sixteen microphones: made as tracks came by, they made the longest steps.
         self._above = [
