@@ -11,7 +11,7 @@ Astronomy and Astrophysics Supplement 15, 1974), and a bin counts the less, the 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ _APART_DEG = 30.0
 """In azimuth: nearer to the first sound a second one is mostly what the first one leaves, on the ground too."""
 _LEAST_OWN = 0.1
 """A form whose own wave makes less of itself tells nothing of how strong the wave is."""
-_WAVES_KEPT = 16
+_WAVES_KEPT = 8
 """The strongest sound mostly comes from where it came from before."""
 _PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
 """The direction is the centre of what is so near the highest point and so high."""
@@ -106,7 +106,7 @@ class ArrivalFinder:
         reals = self._hear(hops, after_gap=after_gap)
         shares = self._around.shares(reals, self._total)
         first, best = self._strongest(shares, np.ones(len(self._directions), bool))
-        of_first = self._wave(best)
+        of_first = self._of_wave(best)
         own = shares[:, [best]] / np.maximum(of_first[:, [best]], np.float32(_LEAST_OWN))
         own = np.clip(own, 0.0, 1.0)
         left: Float32Array = (shares - own * of_first) * (1.0 - own)
@@ -143,11 +143,16 @@ class ArrivalFinder:
         doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
         return Arrival(doa, float(strength[best] - np.median(strength))), best
 
-    def _new_wave(self, column: int) -> Float32Array:
+    def _of_wave(self, column: int) -> Float32Array:
         """(bins, directions): shares where nothing sounds but a wave from one of the directions."""
-        waves = self._power.waves(*self._angles[column])
-        covariance = waves @ waves.conj().transpose(0, 2, 1)
-        return self._around.shares(_as_reals(covariance), np.trace(covariance, axis1=1, axis2=2).real)
+        if column not in self._of_waves:
+            if len(self._of_waves) == _WAVES_KEPT:
+                del self._of_waves[next(iter(self._of_waves))]
+            waves = self._power.waves(*self._angles[column])
+            covariance = waves @ waves.conj().transpose(0, 2, 1)
+            total = np.trace(covariance, axis1=1, axis2=2).real
+            self._of_waves[column] = self._around.shares(_as_reals(covariance), total)
+        return self._of_waves[column]
 
     def with_heights(self, tracks: Iterable[Track]) -> list[Track]:
         """The tracks after what `find` has heard last, with the `height_deg` of those whose elevation nothing else tells."""
@@ -191,7 +196,7 @@ class ArrivalFinder:
         self._angles = [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles]
         self._azimuths_rad = np.radians([azimuth for azimuth, _ in angles])
         self._power = power
-        self._wave = lru_cache(_WAVES_KEPT)(self._new_wave)
+        self._of_waves: dict[int, Float32Array] = {}
         self._around = _forms(power, self._angles, scatter)
         # All at once, a quarter of a second and 19 MB for sixteen microphones: made as tracks came by, they made the longest steps.
         self._above = [
