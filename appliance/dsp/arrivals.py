@@ -11,7 +11,7 @@ Astronomy and Astrophysics Supplement 15, 1974), and a bin counts the less, the 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import lru_cache, partial, reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +106,7 @@ class ArrivalFinder:
         reals = self._hear(hops, after_gap=after_gap)
         shares = self._around.shares(reals, self._total)
         first, best = self._strongest(shares, np.ones(len(self._directions), bool))
-        of_first = self._of_wave(best)
+        of_first = self._of_wave(*self._angles[best])
         own = shares[:, [best]] / np.maximum(of_first[:, [best]], np.float32(_LEAST_OWN))
         own = np.clip(own, 0.0, 1.0)
         left: Float32Array = (shares - own * of_first) * (1.0 - own)
@@ -142,17 +142,6 @@ class ArrivalFinder:
         azimuth_deg, elevation_deg = azimuth_elevation_deg(centre / np.linalg.norm(centre))
         doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
         return Arrival(doa, float(strength[best] - np.median(strength))), best
-
-    def _of_wave(self, column: int) -> Float32Array:
-        """(bins, directions): shares where nothing sounds but a wave from one of the directions."""
-        if column not in self._of_waves:
-            if len(self._of_waves) == _WAVES_KEPT:
-                del self._of_waves[next(iter(self._of_waves))]
-            waves = self._power.waves(*self._angles[column])
-            covariance = waves @ waves.conj().transpose(0, 2, 1)
-            total = np.trace(covariance, axis1=1, axis2=2).real
-            self._of_waves[column] = self._around.shares(_as_reals(covariance), total)
-        return self._of_waves[column]
 
     def with_heights(self, tracks: Iterable[Track]) -> list[Track]:
         """The tracks after what `find` has heard last, with the `height_deg` of those whose elevation nothing else tells."""
@@ -195,9 +184,8 @@ class ArrivalFinder:
         angles = [azimuth_elevation_deg(direction) for direction in self._directions]
         self._angles = [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles]
         self._azimuths_rad = np.radians([azimuth for azimuth, _ in angles])
-        self._power = power
-        self._of_waves: dict[int, Float32Array] = {}
         self._around = _forms(power, self._angles, scatter)
+        self._of_wave = lru_cache(_WAVES_KEPT)(partial(_of_wave, power, self._around))
         # All at once, a quarter of a second and 19 MB for sixteen microphones: made as tracks came by, they made the longest steps.
         self._above = [
             _beams(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], scatter)
@@ -246,6 +234,13 @@ def _forms(power: DirectionalPower, angles: Iterable[tuple[float, float | None]]
         forms.append(_as_reals(form * doubled) * mics)
         precisions.append(scatter.precision(beams, aim))
     return _Forms(np.stack(forms, axis=1), np.stack(precisions, axis=1))
+
+
+def _of_wave(power: DirectionalPower, forms: _Forms, azimuth_deg: float, elevation_deg: float | None) -> Float32Array:
+    """(bins, directions): shares where nothing sounds but a wave from there."""
+    waves = power.waves(azimuth_deg, elevation_deg)
+    covariance = waves @ waves.conj().transpose(0, 2, 1)
+    return forms.shares(_as_reals(covariance), np.trace(covariance, axis1=1, axis2=2).real)
 
 
 def _beams(power: DirectionalPower, angles: Iterable[tuple[float, float]], scatter: _Scatter) -> _Beams:

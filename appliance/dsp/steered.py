@@ -7,7 +7,7 @@ elsewhere at the same time each hears some too; how much is known, and goes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,7 @@ class _EarHistory:
         self._stft = StreamingStft(geometry.mics, ear.resolution)
         self._power = DirectionalPower(geometry, _coarse(ear.bin_frequencies_hz()))
         # An aim costs more than listening with it, and a track is mostly where it was: whole degrees are kept.
-        self._beam = lru_cache(_AIMS_KEPT)(self._new_beam)
+        self._beam = lru_cache(_AIMS_KEPT)(partial(_beam, self._power))
         self.reset()
 
     def reset(self) -> None:
@@ -164,10 +164,6 @@ class _EarHistory:
         azimuth_deg, elevation_deg = bearing
         return self._beam(round(azimuth_deg), None if elevation_deg is None else round(elevation_deg))
 
-    def _new_beam(self, azimuth_deg: int, elevation_deg: int | None) -> "_Beam":
-        waves = self._power.waves(azimuth_deg, elevation_deg)
-        return _Beam(self._power.aim(azimuth_deg, elevation_deg), self._power.weighted(waves.transpose(2, 1, 0)))
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Beam:
@@ -181,6 +177,11 @@ class _Beam:
         """(bins,) how much of the power of a sound where the other one points is heard."""
         share: Float32Array = power_towards(self.aim, other.wave).sum(axis=0)
         return share
+
+
+def _beam(power: DirectionalPower, azimuth_deg: int, elevation_deg: int | None) -> _Beam:
+    waves = power.waves(azimuth_deg, elevation_deg)
+    return _Beam(power.aim(azimuth_deg, elevation_deg), power.weighted(waves.transpose(2, 1, 0)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
