@@ -20,6 +20,7 @@ from appliance.dsp.stft import HOP_SAMPLES, HOPS_PER_LABEL, SAMPLE_RATE_HZ, WIND
 from appliance.lab.datasets.sources import load_clips, read_clip
 from appliance.lab.pack import SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.scenes.dice import Dice
+from appliance.lab.scenes.moments import LoudMoments
 from appliance.lab.scenes.torch_features import TorchFeatures
 from appliance.lab.synth.aircraft import synth_airplane, synth_helicopter
 from appliance.lab.synth.beasts import synth_beast
@@ -62,8 +63,7 @@ _SCARCE = {"music": 3.0, "machine_hum": 2.0, "vehicle_engine": 2.0}
 machines, and of both the tagger made drones."""
 _KNOTS_S = 0.5
 _SECOND_DB = (-15.0, 0.0)
-_MOMENT_SAMPLES, _LOUD_SHARE = 160, 0.01
-"""Where a recording has so much of its greatest power, its sound is in it."""
+_MOMENT_SAMPLES = 160
 
 
 class SourceBank:
@@ -112,9 +112,7 @@ class SourceBank:
         self._samples = torch.from_numpy(np.concatenate([waves[index] for index in order])).to(device)
         self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
         self._lengths = torch.from_numpy(lengths).to(device)
-        moments = [_loud_moments(waves[index]) for index in order]
-        self._moments = torch.from_numpy(np.concatenate(moments)).to(device)
-        self._moment_counts = torch.from_numpy(np.cumsum([0, *map(len, moments)])).to(device)
+        self._loud = LoudMoments((_powers(waves[index]) for index in order), device)
         # Clips of label k fill the interval (k, k + 1]: one search draws label and clip.
         edges = np.cumsum([shares[index][1] for index in order]).reshape(-1)
         numbers = np.array([SOUNDS.index(shares[index][0]) for index in order])
@@ -192,7 +190,7 @@ class SourceBank:
     def _shots(self, dice: Dice, clip: Tensor, speed: Tensor, time: Tensor) -> Tensor:
         """One to three of the same, a loud moment of the first one somewhere; what comes before and after may be cut off."""
         n = len(clip)
-        onset = dice.uniform(n).double() * 0.75 * len(time) - self._loud_moment(dice, clip) / speed
+        onset = dice.uniform(n).double() * 0.75 * len(time) - _MOMENT_SAMPLES * self._loud.draw(dice, clip) / speed
         lasts = self._lengths[clip].double() / speed
         repeats = dice.integers(1, 4, n)
         waves = torch.zeros((n, len(time)), device=self.device)
@@ -203,11 +201,6 @@ class SourceBank:
             waves += torch.where(inside, heard, 0.0)
             onset = onset + lasts + dice.uniform(n, low=0.05, high=1.5).double() * SAMPLE_RATE_HZ
         return waves
-
-    def _loud_moment(self, dice: Dice, clip: Tensor) -> Tensor:
-        """(n,) a sample of each clip in which it is loud."""
-        first, end = self._moment_counts[clip], self._moment_counts[clip + 1]
-        return self._moments[first + (dice.uniform(len(clip)) * (end - first)).long()]
 
     def _read(self, clip: Tensor, position: Tensor) -> Tensor:
         """Samples of clips (n,) at fractional positions (n, samples), by cubic (Catmull–Rom) interpolation."""
@@ -295,11 +288,13 @@ def in_band_where(powers: Tensor, active: Tensor) -> Tensor:
     return (powers[..., _IN_BAND].mean(dim=2) * hops).sum(dim=1) / hops.sum(dim=1).clamp(min=1.0)
 
 
-def _loud_moments(wave: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
-    """(moments,) samples at which it is loud, one each hundredth of a second."""
+def _powers(wave: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
+    """(moments,) of each hundredth of a second."""
     whole = len(wave) // _MOMENT_SAMPLES * _MOMENT_SAMPLES
-    energy = np.square(wave[:whole].astype(np.float64)).reshape(-1, _MOMENT_SAMPLES).sum(axis=1)
-    return _MOMENT_SAMPLES * np.flatnonzero(energy >= _LOUD_SHARE * energy.max())
+    powers: npt.NDArray[np.float64] = (
+        np.square(wave[:whole].astype(np.float64)).reshape(-1, _MOMENT_SAMPLES).sum(axis=1)
+    )
+    return powers
 
 
 def _as_int16(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

@@ -21,6 +21,7 @@ from appliance.lab.datasets.sources import load_clips, read_clip
 from appliance.lab.pack import CLASSES, DIFFUSE_CLASSES, SHORT_CLASSES, SOUNDS, Clip
 from appliance.lab.scenes.dice import Dice
 from appliance.lab.scenes.maker import SceneSettings
+from appliance.lab.scenes.moments import LoudMoments
 from appliance.lab.scenes.sources import clip_weights, synthesised, synthetic_shares
 from appliance.lab.tagger.responses import BeamResponses
 from appliance.lab.workers import each
@@ -42,8 +43,6 @@ _SWAY_DB = 4.0
 """Turbulence on the way makes parts of the spectrum louder and softer, each on its own, within half a second or so."""
 _KNOTS = 18
 """What changes on the way is known so often in the time that is heard at once, and straight between."""
-_LOUD_SHARE = 0.01
-"""Of its peak: where a recording is so loud, its sound is in it."""
 _LOUD = 0.9
 """A sound is as loud as in its loudest tenth: a shot is short."""
 
@@ -222,9 +221,7 @@ class _BeamBank:
         lengths = np.array([len(powers) for powers in held])
         self._edges, self._last = torch.from_numpy(np.concatenate(edges)).to(device), last.to(device)
         self._powers = torch.from_numpy(np.concatenate(held)).to(device)
-        loud = [level >= _LOUD_SHARE * level.max() for level in (powers.sum(axis=1) for powers in held)]
-        self._loud_counts = torch.from_numpy(np.concatenate([[0], np.cumsum(np.concatenate(loud))])).to(device)
-        """(all hops + 1,) how many before each are loud."""
+        self._loud = LoudMoments((powers.sum(axis=1) for powers in held), device)
         self._lengths = torch.from_numpy(lengths).to(device)
         self._starts = torch.from_numpy(np.cumsum(lengths) - lengths).to(device)
         self._short = torch.tensor([label in SHORT_CLASSES for label in SOUNDS], device=device)
@@ -241,7 +238,7 @@ class _BeamBank:
         looped = (time + (dice.uniform(n, 1) * length).long()) % length
         left = hops - first[:, None]
         place = first[:, None] + (dice.uniform(n, 1, high=0.95) * left).long()
-        once = time - place + self._loud_moment(dice, entry)[:, None]
+        once = time - place + self._loud.draw(dice, entry)[:, None]
         again = once - length - (dice.uniform(n, 1, low=0.06, high=1.56) / hop_s).long()
         at = torch.where((again >= 0) & (dice.uniform(n, 1) < 0.5), again, once)
         inside = (at >= 0) & (at < length)
@@ -252,12 +249,6 @@ class _BeamBank:
         gate = ((time - start) * hop_s / 0.1).clamp(0.0, 1.0) * ((stop - time) * hop_s / 0.1).clamp(0.0, 1.0)
         heard = torch.where(short, inside.float(), torch.where(dice.uniform(n, 1) < 0.3, gate, 1.0))
         return powers * heard[..., None]
-
-    def _loud_moment(self, dice: Dice, entry: Tensor) -> Tensor:
-        """(n,) a hop of each entry in which it is loud."""
-        counts, start, end = self._loud_counts, self._starts[entry], self._starts[entry] + self._lengths[entry]
-        wanted = counts[start] + (dice.uniform(len(entry)) * (counts[end] - counts[start])).long()
-        return torch.searchsorted(counts, wanted, right=True) - 1 - start
 
 
 def beam_band_power(wave: npt.NDArray[np.float32], ear: Ear) -> npt.NDArray[np.float32]:
