@@ -126,6 +126,8 @@ class Arrival:
     """Direction of arrival."""
     strength: float
     """How far it stands out of the directions around, in variances of what ambience alone would make of a bin, averaged over bins."""
+    sounding: bool = True
+    """False where it is there no more: what is heard of it is over, and within the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,8 @@ class Track:
     """UTC of the latest detection that was associated."""
     updated: bool = True
     """True where this frame brought a detection; False where the track coasts."""
+    sounding: bool = True
+    """True where it sounds in this very frame: what is found by its power is so for a second, and a shot or a bark is over by then."""
     absorbed_by: int | None = None
     """The older track that goes on for it, of one that is deleted because the two have turned out to be one source."""
     slots: tuple[int, ...] = ()

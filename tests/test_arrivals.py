@@ -119,6 +119,27 @@ def test_it_speaks_of_the_last_second_alone() -> None:
     assert arc_distance_deg(arrival.doa.azimuth_deg, arrival.doa.elevation_deg, -60.0, 20.0) < 4.0
 
 
+@pytest.mark.parametrize("name", shipped_arrays())
+def test_what_is_over_sounds_no_more_however_well_it_is_remembered(name: str) -> None:
+    """Two seconds of a rotor, then ambience alone, 20 dB below it."""
+    geometry = load_array(name)
+    heard = at_array(rotor(2.0), geometry, 47.0, 0.0 if geometry.is_planar else 35.0)
+    heard = np.pad(heard, ((0, 0), (0, RATE_HZ))) + 0.1 * ambience(geometry, 3.0)
+    finder = ArrivalFinder(geometry)
+    first = [finder.find(hops)[0] for hops in frames(np.float32(heard))]
+    assert all(each.sounding for each in first[3:20])
+    assert all(each.strength >= _ENOUGH and not each.sounding for each in first[21:28])
+
+
+@pytest.mark.parametrize("name", shipped_arrays())
+def test_a_rotor_six_decibels_below_the_ambience_is_not_over_while_it_lasts(name: str) -> None:
+    geometry = load_array(name)
+    heard = at_array(0.5 * rotor(6.0), geometry, 47.0, 0.0 if geometry.is_planar else 35.0)
+    finder = ArrivalFinder(geometry)
+    first = [finder.find(hops)[0] for hops in frames(np.float32(heard + ambience(geometry, 6.0)))][10:]
+    assert np.mean([each.sounding for each in first]) > 0.9
+
+
 def test_a_gap_is_forgotten_with_what_came_before() -> None:
     geometry = load_array("tetrahedron_4cm2")
     finder = ArrivalFinder(geometry)

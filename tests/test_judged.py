@@ -185,6 +185,17 @@ def test_seld_is_of_overlaps_and_tracks_of_all() -> None:
     assert figures["tracks"] == {"sounds": 3, "id_switches": 1, "fragments": 0, "followed_share": 0.6667}
 
 
+@pytest.mark.parametrize(
+    ("confidence", "sounding", "counts"),
+    [(0.8, True, True), (0.34, True, True), (0.33, True, False), (0.8, False, False)],
+)
+def test_seld_takes_what_sounds_and_is_likely_enough(confidence: float, sounding: bool, counts: bool) -> None:
+    frames = [HeardFrame(f, 1, "drone", 40.0, 0.0, 5.0, confidence, sounding) for f in range(20, 100)]
+    figures = system_figures([judged([source("drone", 40.0)], heard((), frames), part="overlaps")])
+    assert figures["seld"]["f20"] == float(counts)
+    assert figures["tracks"]["followed_share"] == 1.0
+
+
 def test_scores_of_drones_stand_against_those_of_hard_negatives() -> None:
     """An hour of hard negatives, 300 trials, two of which score .8: at 1 per hour a drone must score more."""
     loud = np.repeat(np.arange(300) < 2, FRAMES) * 0.8

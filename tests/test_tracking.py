@@ -327,8 +327,10 @@ def test_turning_the_world_turns_the_tracks_and_nothing_else(turn_deg: float, st
             )
 
 
-def arriving(azimuth_deg: float, elevation_deg: float = 10.0, strength: float = 8.0) -> Arrival:
-    return Arrival(Direction(azimuth_deg, elevation_deg), strength)
+def arriving(
+    azimuth_deg: float, elevation_deg: float = 10.0, strength: float = 8.0, *, sounding: bool = True
+) -> Arrival:
+    return Arrival(Direction(azimuth_deg, elevation_deg), strength, sounding)
 
 
 QUIET = sound(0.0, score=0.01)
@@ -351,6 +353,19 @@ def test_what_does_not_stand_out_enough_is_not_followed() -> None:
     for _ in range(10):
         run.frame(QUIET, arrivals=[arriving(50.0, strength=4.9)])
     assert run.ids() == set()
+
+
+def test_what_is_over_is_followed_as_what_sounds_no_more() -> None:
+    run = Run()
+    for _ in range(10):
+        (track,) = run.frame(QUIET, arrivals=[arriving(50.0)])
+    assert (track.updated, track.sounding) == (True, True)
+    (track,) = run.frame(QUIET, arrivals=[arriving(50.0, sounding=False)])
+    assert (track.status, track.updated, track.sounding) == ("confirmed", True, False)
+    (track,) = run.frame(sound(50.0), arrivals=[arriving(50.0, sounding=False)])
+    assert (track.updated, track.sounding) == (True, True)
+    (track,) = run.frame(QUIET)
+    assert (track.updated, track.sounding) == (False, False)
 
 
 def test_the_network_names_what_power_has_found() -> None:

@@ -105,7 +105,7 @@ class LiveView:
                 f"{round(bearing_deg) % 360:03d}° ± {sigma_deg:.0f}°",
                 elevation,
                 f"{track.class_probs[best]:.0%}",
-                style="" if track.updated else "dim",
+                style="" if track.sounding else "dim",
             )
         return table
 

@@ -13,7 +13,7 @@ from appliance.audio.replay import ReplaySource
 from appliance.cli.replay_output import DcaseCsv, EventLines
 from appliance.config import SiteSettings, load_site
 from appliance.errors import ConfigError, ModelError, RecordingError
-from appliance.events import policies_for, seeded_ulids
+from appliance.events import seeded_ulids
 from appliance.geometry import ArrayGeometry
 from appliance.model.scene import SceneModel
 from appliance.pipeline import EventSink, Moment, Observer, run
@@ -80,8 +80,7 @@ def replay(
                 raise ConfigError(
                     f"{dcase_csv}: --dcase-csv: cannot be written ({error.strerror}); give another path"
                 ) from None
-            policies = policies_for(scene_model.classes, scene_model.thresholds, settings.policy)
-            observers.append(DcaseCsv(out, scene_model.classes, policies))
+            observers.append(DcaseCsv(out, scene_model.classes, scene_model.calibration))
         masks = ObjectMasks(scene_model.classes)
         if stems:
             observers.append(_Gather(masks))

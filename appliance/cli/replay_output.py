@@ -1,14 +1,14 @@
 """What `appliance replay` writes: lines for people, JSON lines, and the DCASE metadata format."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
 import numpy as np
 
 from appliance import wire
 from appliance.angles import wrap_azimuth_deg
-from appliance.config import ClassPolicy
+from appliance.events.confidence import LEAST_SAID, Calibration, confidence
 from appliance.pipeline import Moment
 from appliance.texts import Texts
 from appliance.types import Event
@@ -49,20 +49,21 @@ class EventLines:
 class DcaseCsv:
     """An observer that writes `frame,class index,source index,azimuth,elevation` per 100-ms frame and object.
 
-    An object is a confirmed track that the frame brought a detection for, while its best class stands at or above
-    what an event of it may fall to (`release`). Source index is the track; angles are whole degrees, in the array frame.
+    An object is a confirmed track that sounds in the frame, and is its best class with a confidence of `LEAST_SAID` or more.
+    Source index is the track; angles are whole degrees, in the array frame.
     """
 
-    def __init__(self, out: TextIO, classes: Sequence[str], policies: Mapping[str, ClassPolicy]) -> None:
+    def __init__(self, out: TextIO, classes: Sequence[str], calibration: Calibration) -> None:
         self._out = out
-        self._least = [policies[name].release for name in classes]
+        self._calibrations = [calibration.get(name) for name in classes]
 
     def frame(self, moment: Moment) -> None:
         """Write the objects of the frame; frames count from 0 at the start of the recording."""
         index = round(moment.scene.end_s / _LABEL_FRAME_S) - 1
         for track in moment.tracks:
             best = int(np.argmax(track.class_probs))
-            if track.status == "confirmed" and track.class_probs[best] >= self._least[best]:
+            said = confidence(float(track.class_probs[best]), self._calibrations[best])
+            if track.status == "confirmed" and track.sounding and said >= LEAST_SAID:
                 azimuth_deg = round(wrap_azimuth_deg(round(track.doa.azimuth_deg)))
                 self._out.write(f"{index},{best},{track.track_id},{azimuth_deg},{round(track.doa.elevation_deg)}\n")
 

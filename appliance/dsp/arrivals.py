@@ -42,6 +42,8 @@ _PEAK_DEG, _PEAK_LEVEL = 15.0, 0.8
 _HOPS_PER_SNAPSHOT = 2.0
 """Windows overlap: so many hops tell as much as one that is independent of the others."""
 _MOST_SHARE = 0.98
+_STILL = 0.2
+"""What comes from a direction in the latest hops is less than this share of its mean over the last second: it is over."""
 _WINDY_HZ, _MOST_WIND = 300.0, 1.0
 _TINY = 1e-20
 
@@ -141,7 +143,18 @@ class ArrivalFinder:
         centre = np.maximum(strength[near] - _PEAK_LEVEL * strength[best], _TINY) @ self._directions[near]
         azimuth_deg, elevation_deg = azimuth_elevation_deg(centre / np.linalg.norm(centre))
         doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
-        return Arrival(doa, float(strength[best] - np.median(strength))), best
+        return Arrival(
+            doa, float(strength[best] - np.median(strength)), self._sounds_still(shares[:, best], best)
+        ), best
+
+    def _sounds_still(self, shares: Float32Array, best: int) -> bool:
+        """Whether from one of the directions comes as much in the latest hops as its shares (bins,) of the last second say, or nearly."""
+        count, covariance = self._pushes[-1]
+        heard = sum(each for each, _ in self._pushes)
+        now = (self._around.forms[:, best] * _as_reals(covariance)).sum(axis=1) / self._total
+        # By what its bins count in its strength.
+        weights = -np.log1p(-shares) * self._around.precision[:, best]
+        return bool(heard * (weights @ now) >= _STILL * count * (weights @ shares))
 
     def with_heights(self, tracks: Iterable[Track]) -> list[Track]:
         """The tracks after what `find` has heard last, with the `height_deg` of those whose elevation nothing else tells."""

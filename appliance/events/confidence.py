@@ -6,6 +6,10 @@ from collections.abc import Mapping
 Calibration = Mapping[str, tuple[float, float]]
 """Class → (slope, offset) of `confidence`, as `appliance lab tune` fits them; a class that is missing keeps its score."""
 
+LEAST_SAID = 1.0 / 3.0
+"""What is less likely right is not listed among the sounds of a label frame. F is greatest where the threshold is half of what F
+then is (Lipton, Elkan & Naryanaswamy, *Optimal thresholding of classifiers to maximize F1 measure*, ECML PKDD 2014)."""
+
 _EDGE = 1e-4
 
 

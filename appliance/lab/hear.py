@@ -66,6 +66,8 @@ class HeardFrame:
     """1-sigma uncertainty of its direction, across azimuth."""
     confidence: float
     """In that class, 0…1, as an event of it would say."""
+    sounding: bool = True
+    """It sounds in this very frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +171,7 @@ class _Collector:
                         track.doa.elevation_deg,
                         float(np.sqrt(track.covariance_deg2[0][0])),
                         confidence(float(track.class_probs[best_class]), self._calibration.get(label)),
+                        track.sounding,
                     )
                 )
 

@@ -33,6 +33,8 @@ class Detection:
     """False where the array cannot tell elevation."""
     slots: tuple[int, ...] = ()
     """The network's slots that report it, strongest first."""
+    sounding: bool = True
+    """False where what tells of it is over already."""
     named: bool = True
     """False where its power alone tells of it: its scores tell no class from another."""
 
@@ -58,7 +60,10 @@ def detections(scene: SceneFrame, least_score: float, ground: Ground) -> list[De
 def unnamed(arrival: Arrival, classes: int) -> Detection:
     """Something that comes from there, hardly any of so many classes. Power tells elevations that no ground has flattened."""
     scores = np.full(classes, _UNREPORTED, np.float32)
-    return Detection(_pointing(arrival.doa), _ARRIVAL_SIGMA_DEG, scores, arrival.doa.elevation_valid, named=False)
+    doa = arrival.doa
+    return Detection(
+        _pointing(doa), _ARRIVAL_SIGMA_DEG, scores, doa.elevation_valid, sounding=arrival.sounding, named=False
+    )
 
 
 def _pointing(doa: Direction) -> Vector:

@@ -38,6 +38,7 @@ class Target:
         self.unheard_s = 0.0
         self.confirmed = settings.confirm_hits == 1
         self.updated = True
+        self.sounding = detection.sounding
         self.slots = detection.slots
         self.named = detection.named
         self._settings = settings
@@ -69,6 +70,7 @@ class Target:
         elif detection.named:
             self.class_probs, self.named = detection.scores, True
         self.unheard_s, self.updated, self.last_update_utc_ns = 0.0, True, utc_ns
+        self.sounding = detection.sounding
         self.slots = detection.slots
         self._hits.append(True)
         self.confirmed = self.confirmed or sum(self._hits) >= self._settings.confirm_hits
@@ -76,7 +78,7 @@ class Target:
     def miss(self, elapsed_s: float) -> None:
         """The frame brought no detection."""
         self._blend(np.zeros_like(self.class_probs), elapsed_s, _UNHEARD_MEMORY_S)
-        self.unheard_s, self.updated = self.unheard_s + elapsed_s, False
+        self.unheard_s, self.updated, self.sounding = self.unheard_s + elapsed_s, False, False
         self.slots = ()
         self._hits.append(False)
 
@@ -88,6 +90,7 @@ class Target:
         if younger.unheard_s < self.unheard_s:
             self.filter, self.unheard_s = younger.filter, younger.unheard_s
             self.updated, self.last_update_utc_ns = younger.updated, younger.last_update_utc_ns
+        self.sounding = self.sounding or younger.sounding
 
     def track(
         self,
@@ -118,6 +121,7 @@ class Target:
             first_utc_ns=self._first_utc_ns,
             last_update_utc_ns=self.last_update_utc_ns,
             updated=self.updated and not deleted,
+            sounding=self.sounding and not deleted,
             absorbed_by=absorbed_by,
             slots=self.slots,
             height_deg=elevation_deg if self._elevation_valid else None,
