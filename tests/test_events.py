@@ -209,6 +209,14 @@ def test_a_second_track_of_the_same_thing_is_no_second_event() -> None:
     assert run.states == ["drone new", "drone new"]
 
 
+def test_at_one_bearing_elevations_must_be_far_apart_for_a_second_event() -> None:
+    run = Run()
+    run.hold(3.0, track(elevation_deg=20.0), track(number=2, elevation_deg=55.0))
+    assert run.states == ["drone new"]
+    run.hold(3.0, track(elevation_deg=10.0), track(number=2, elevation_deg=60.0))
+    assert run.states == ["drone new", "drone new"]
+
+
 def test_an_event_keeps_its_class_and_a_turned_track_begins_another() -> None:
     run = Run()
     run.hold(2.0, track(DOG))

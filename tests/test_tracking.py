@@ -368,6 +368,16 @@ def test_what_is_over_is_followed_as_what_sounds_no_more() -> None:
     assert (track.updated, track.sounding) == (False, False)
 
 
+def test_a_track_is_ahead_of_arrivals_that_are_late_and_steady_where_they_rest() -> None:
+    run = Run()
+    for step in range(60):
+        run.frame(QUIET, arrivals=[arriving(-40.0 + 1.2 * (step - 5.5))])
+    assert run.history[-1][0].doa.azimuth_deg == pytest.approx(-40.0 + 1.2 * 59, abs=4.0)
+    for _ in range(60):
+        run.frame(QUIET, arrivals=[arriving(31.0)])
+    assert run.history[-1][0].doa.azimuth_deg == pytest.approx(31.0, abs=0.5)
+
+
 def test_the_network_names_what_power_has_found() -> None:
     run = Run()
     for _ in range(10):

@@ -19,7 +19,8 @@ from appliance.types import ANOMALY, ClockQuality, Direction, Event, SceneFrame,
 
 SAME_PLACE_DEG = 20.0
 """Two sounds of one class nearer than this are one matter to an operator."""
-
+_SAME_HEIGHT_DEG = 45.0
+"""Elevations tell less: of one drone's, that which the network reports and that which its power tells have been 30° apart."""
 _AFTER_GAP_S = 5.0
 
 
@@ -261,4 +262,6 @@ def _outranks(event: OpenEvent, other: OpenEvent | None) -> bool:
 
 
 def _near(a: Direction, b: Direction) -> bool:
-    return arc_distance_deg(a.azimuth_deg, a.elevation_deg, b.azimuth_deg, b.elevation_deg) < SAME_PLACE_DEG
+    level_deg = 0.5 * (a.elevation_deg + b.elevation_deg)
+    across_deg = arc_distance_deg(a.azimuth_deg, level_deg, b.azimuth_deg, level_deg)
+    return across_deg < SAME_PLACE_DEG and abs(a.elevation_deg - b.elevation_deg) < _SAME_HEIGHT_DEG

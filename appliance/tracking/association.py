@@ -37,7 +37,7 @@ def _normalised(scores: Float32Array) -> npt.NDArray[np.float64]:
 
 
 def _cost(target: Target, detection: Detection, gate_deg: float) -> float:
-    arc = arc_deg(target.filter.expected, detection.direction)
+    arc = arc_deg(target.filter.before(detection.late_s), detection.direction)
     # What nothing has named yet may be anything, but what has a name of that kind comes first.
     affinity = class_affinity(target.class_probs, detection.scores) if target.named else _LEAST_AFFINITY
     if arc > gate_deg or affinity < _LEAST_AFFINITY:

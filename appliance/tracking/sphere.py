@@ -23,16 +23,12 @@ class SphereFilter:
     A direction in the horizontal plane with measurements in that plane never leaves it: planar arrays need no case.
     """
 
-    def __init__(self, direction: Vector, sigma_deg: float, rate_sigma_deg_s: float, *, late_s: float = 0.0) -> None:
-        """Start at unit vector `direction` (3,), known to `sigma_deg`, at an unknown rate of `rate_sigma_deg_s`.
-
-        Measurements tell where the source was `late_s` ago.
-        """
+    def __init__(self, direction: Vector, sigma_deg: float, rate_sigma_deg_s: float) -> None:
+        """Start at unit vector `direction` (3,), known to `sigma_deg`, at an unknown rate of `rate_sigma_deg_s`."""
         self.direction = direction
         self._rate: Vector = np.zeros(3)
         self._covariance = np.diag([sigma_deg**2, rate_sigma_deg_s**2])
         self._rate_variance = rate_sigma_deg_s**2
-        self._measured = np.array([1.0, -late_s])
 
     @property
     def variance_deg2(self) -> float:
@@ -44,10 +40,9 @@ class SphereFilter:
         """How fast the direction is turning."""
         return float(np.linalg.norm(self._rate))
 
-    @property
-    def expected(self) -> Vector:
-        """Unit vector (3,) that would be measured now."""
-        return _along(self.direction, self._measured[1] * self._rate)
+    def before(self, late_s: float) -> Vector:
+        """Unit vector (3,) where it was so long ago."""
+        return _along(self.direction, -late_s * self._rate)
 
     def predict(self, elapsed_s: float) -> None:
         """Move on by `elapsed_s`."""
@@ -61,11 +56,12 @@ class SphereFilter:
         self._move(memory_s * (1.0 - keep) * self._rate)
         self._rate = keep * self._rate
 
-    def update(self, measured: Vector, sigma_deg: float) -> None:
-        """Take in a measured unit vector (3,) with 1-sigma error `sigma_deg`."""
-        innovation = tangent_deg(self.expected, measured)
-        cross = self._covariance @ self._measured
-        gain = cross / (self._measured @ cross + sigma_deg**2)
+    def update(self, measured: Vector, sigma_deg: float, *, late_s: float = 0.0) -> None:
+        """Take in a measured unit vector (3,) with 1-sigma error `sigma_deg`: where it was `late_s` ago."""
+        innovation = tangent_deg(self.before(late_s), measured)
+        of_state = np.array([1.0, -late_s])
+        cross = self._covariance @ of_state
+        gain = cross / (of_state @ cross + sigma_deg**2)
         self._covariance = self._covariance - np.outer(gain, cross)
         self._rate = self._rate + gain[1] * innovation
         self._move(gain[0] * innovation)

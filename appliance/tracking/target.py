@@ -13,9 +13,6 @@ from appliance.types import Direction, Float32Array, Track, TrackStatus
 
 _HEARD_MEMORY_S = 0.5
 _UNHEARD_MEMORY_S = 0.8
-_LATE_S = 0.15
-"""What the network tells of a direction is how it was so long before the middle of its label frame: it looks back on its window
-and on some memory."""
 _LATE_SIGMA_S = 0.3
 """How much that differs from source to source, measured on fold 4: what moves is known less well."""
 _BIAS_VARIANCE_DEG2 = 2.0**2
@@ -31,9 +28,7 @@ class Target:
 
     def __init__(self, track_id: int, detection: Detection, utc_ns: int, settings: TrackingSettings) -> None:
         self.track_id = track_id
-        self.filter = SphereFilter(
-            detection.direction, detection.sigma_deg, settings.process_noise_deg_s, late_s=_LATE_S
-        )
+        self.filter = SphereFilter(detection.direction, detection.sigma_deg, settings.process_noise_deg_s)
         self.class_probs: Float32Array = detection.scores
         self.unheard_s = 0.0
         self.confirmed = settings.confirm_hits == 1
@@ -64,7 +59,7 @@ class Target:
 
     def hit(self, detection: Detection, elapsed_s: float, utc_ns: int) -> None:
         """Take in the detection that the frame brought. One that is unnamed says where, and nothing about what."""
-        self.filter.update(detection.direction, detection.sigma_deg)
+        self.filter.update(detection.direction, detection.sigma_deg, late_s=detection.late_s)
         if detection.named and self.named:
             self._blend(detection.scores, elapsed_s, _HEARD_MEMORY_S)
         elif detection.named:

@@ -85,7 +85,7 @@ class Tracker:
         """Add what has arrived to what the nearest target is joined by or to what is new, unless the network has `found` it."""
         if any(arc_deg(arrived.direction, each.direction) < _SAME_PLACE_DEG for each in found):
             return
-        arcs = [arc_deg(arrived.direction, target.filter.direction) for target in self._targets]
+        arcs = [arc_deg(arrived.direction, target.filter.before(arrived.late_s)) for target in self._targets]
         nearest = int(np.argmin(arcs)) if arcs else None
         if nearest is None or arcs[nearest] >= _SAME_PLACE_DEG:
             new.append(arrived)
