@@ -111,9 +111,9 @@ def tune(
     from appliance.lab.judge.tune import tune as tune_model
     from appliance.model.meta import find_model
 
+    path, *others = [find_model(name) for name in (model, *(also or ()))]
+    tuned = tune_model(path, also=others, minutes=minutes, workers=workers, log=_say)
     print("class            threshold  recall  false alarms/h")
-    others = [find_model(name) for name in also or ()]
-    tuned = tune_model(find_model(model), also=others, minutes=minutes, workers=workers, log=_say)
     for label, (threshold, recall, per_hour) in tuned.classes.items():
         print(f"{label:16s} {threshold:9.2f} {recall:7.2f} {per_hour:15.1f}")
     rates = ", ".join(f"{rate:g}" for rate in RATES_PER_HOUR)
