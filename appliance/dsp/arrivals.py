@@ -143,12 +143,11 @@ class ArrivalFinder:
         centre = np.maximum(strength[near] - _PEAK_LEVEL * strength[best], _TINY) @ self._directions[near]
         azimuth_deg, elevation_deg = azimuth_elevation_deg(centre / np.linalg.norm(centre))
         doa = Direction(azimuth_deg, 0.0 if self._planar else elevation_deg, elevation_valid=not self._planar)
-        return Arrival(
-            doa, float(strength[best] - np.median(strength)), self._sounds_still(shares[:, best], best)
-        ), best
+        stands_out = float(strength[best] - np.median(strength))
+        return Arrival(doa, stands_out, self._sounds_still(shares[:, best], best)), best
 
     def _sounds_still(self, shares: Float32Array, best: int) -> bool:
-        """Whether from one of the directions comes as much in the latest hops as its shares (bins,) of the last second say, or nearly."""
+        """Whether the latest hops have their part in what its shares (bins,) of the last second say comes from one of the directions."""
         count, covariance = self._pushes[-1]
         heard = sum(each for each, _ in self._pushes)
         now = (self._around.forms[:, best] * _as_reals(covariance)).sum(axis=1) / self._total
