@@ -15,6 +15,7 @@ from appliance.angles import azimuth_elevation_deg, mount_rotation, unit_vector,
 from appliance.config import ClassPolicy, MountSettings, UnitSettings, load_site
 from appliance.errors import ConfigError
 from appliance.events import DEFAULT_POLICIES, EventPolicy, policies_for, random_ulids, seeded_ulids
+from appliance.events.confidence import is_listed
 from appliance.events.pose import Pose
 from appliance.types import Direction, Event, SceneFrame, Track, TrackStatus
 
@@ -525,3 +526,18 @@ def test_every_lifecycle_is_whole_whatever_the_tracks_do(
         assert [event.state for event in life] == ["new", *["update"] * (len(life) - 2), "end"]
         assert len({(event.class_label, event.track_id, event.severity, event.onset_utc_ns) for event in life}) == 1
         assert all(0.0 <= event.bearing_true_deg < 360.0 and event.bearing_sigma_deg > 0.0 for event in life)
+
+
+@pytest.mark.parametrize(
+    ("status", "sounding", "sure", "listed"),
+    [
+        ("confirmed", True, 0.21, True),
+        ("confirmed", True, 0.19, False),
+        ("confirmed", False, 0.9, False),
+        ("tentative", True, 0.9, False),
+    ],
+)
+def test_what_is_confirmed_sounds_and_is_likely_is_listed(
+    status: TrackStatus, sounding: bool, sure: float, listed: bool
+) -> None:
+    assert is_listed(replace(track(status=status), sounding=sounding), sure) is listed

@@ -54,9 +54,11 @@ def heard(
     frames: Sequence[HeardFrame] = (),
     scores: Sequence[float] = (0.0,) * FRAMES,
     azimuth_deg: float = 0.0,
+    listed: Sequence[HeardFrame] | None = None,
 ) -> HeardScene:
     directions = np.tile([azimuth_deg, 0.0], (len(scores), 1))
-    return HeardScene(tuple(events), tuple(frames), np.array(scores), directions)
+    said = frames if listed is None else listed
+    return HeardScene(tuple(events), tuple(frames), tuple(said), np.array(scores), directions)
 
 
 def tracked(
@@ -185,15 +187,12 @@ def test_seld_is_of_overlaps_and_tracks_of_all() -> None:
     assert figures["tracks"] == {"sounds": 3, "id_switches": 1, "fragments": 0, "followed_share": 0.6667}
 
 
-@pytest.mark.parametrize(
-    ("confidence", "sounding", "counts"),
-    [(0.8, True, True), (0.34, True, True), (0.33, True, False), (0.8, False, False)],
-)
-def test_seld_takes_what_sounds_and_is_likely_enough(confidence: float, sounding: bool, counts: bool) -> None:
-    frames = [HeardFrame(f, 1, "drone", 40.0, 0.0, 5.0, confidence, sounding) for f in range(20, 100)]
-    figures = system_figures([judged([source("drone", 40.0)], heard((), frames), part="overlaps")])
-    assert figures["seld"]["f20"] == float(counts)
-    assert figures["tracks"]["followed_share"] == 1.0
+def test_seld_takes_what_is_listed_and_tracks_are_judged_by_all() -> None:
+    frames = [HeardFrame(f, 1, "drone", 40.0, 0.0, 5.0, 0.8) for f in range(20, 100)]
+    for listed, f20 in ((frames, 1.0), ([], 0.0)):
+        figures = system_figures([judged([source("drone", 40.0)], heard((), frames, listed=listed), part="overlaps")])
+        assert figures["seld"]["f20"] == f20
+        assert figures["tracks"]["followed_share"] == 1.0
 
 
 def test_scores_of_drones_stand_against_those_of_hard_negatives() -> None:

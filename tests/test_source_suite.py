@@ -65,13 +65,13 @@ def scene(make_event: MakeEvent, source: str, snr_db: float, *, score: float, an
     active[20:100] = True
     truth = SourceTruth("drone", active, np.full(120, 40.0), np.zeros(120))
     event = make_event(class_label="drone", azimuth_deg=40.0, elevation_deg=0.0, onset_utc_ns=2_000_000_000)
-    heard = HeardScene(((3.0, event),) if announced else (), (), np.full(120, score), np.zeros((120, 2)))
+    heard = HeardScene(((3.0, event),) if announced else (), (), (), np.full(120, score), np.zeros((120, 2)))
     notes = {"part": "drone_source", "source": source, "snr_db": snr_db}
     return judge_scene(Recipe(seed=0, seconds=12.0, array="respeaker_usb_4mic", notes=notes), [truth], heard)
 
 
 def negatives(scores: list[float]) -> JudgedScene:
-    heard = HeardScene((), (), np.repeat(scores, 120), np.zeros((120 * len(scores), 2)))
+    heard = HeardScene((), (), (), np.repeat(scores, 120), np.zeros((120 * len(scores), 2)))
     recipe = Recipe(seed=0, seconds=12.0 * len(scores), array="respeaker_usb_4mic", notes={"part": "hard_negatives"})
     return judge_scene(recipe, [], heard)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from appliance import wire
 from appliance.angles import wrap_azimuth_deg
-from appliance.events.confidence import LEAST_SAID, Calibration, confidence
+from appliance.events.confidence import Calibration, confidence, is_listed
 from appliance.pipeline import Moment
 from appliance.texts import Texts
 from appliance.types import Event
@@ -49,8 +49,8 @@ class EventLines:
 class DcaseCsv:
     """An observer that writes `frame,class index,source index,azimuth,elevation` per 100-ms frame and object.
 
-    An object is a confirmed track that sounds in the frame, and is its best class with a confidence of `LEAST_SAID` or more.
-    Source index is the track; angles are whole degrees, in the array frame.
+    An object is a track that `events.confidence.is_listed`, of its best class. Source index is the track; angles are whole
+    degrees, in the array frame.
     """
 
     def __init__(self, out: TextIO, classes: Sequence[str], calibration: Calibration) -> None:
@@ -63,7 +63,7 @@ class DcaseCsv:
         for track in moment.tracks:
             best = int(np.argmax(track.class_probs))
             said = confidence(float(track.class_probs[best]), self._calibrations[best])
-            if track.status == "confirmed" and track.sounding and said >= LEAST_SAID:
+            if is_listed(track, said):
                 azimuth_deg = round(wrap_azimuth_deg(round(track.doa.azimuth_deg)))
                 self._out.write(f"{index},{best},{track.track_id},{azimuth_deg},{round(track.doa.elevation_deg)}\n")
 

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 
+from appliance.types import Track
+
 Calibration = Mapping[str, tuple[float, float]]
 """Class → (slope, offset) of `confidence`, as `appliance lab tune` fits them; a class that is missing keeps its score."""
 
-LEAST_SAID = 1.0 / 3.0
-"""What is less likely right is not listed among the sounds of a label frame. F is greatest where the threshold is half of what F
-then is (Lipton, Elkan & Naryanaswamy, *Optimal thresholding of classifiers to maximize F1 measure*, ECML PKDD 2014)."""
+_LEAST_LISTED = 0.2
+"""On 120 scenes of fold 4 with two sounds at once the SELD error is least from .15 to .25, and F hardly differs from .15 to .33."""
 
 _EDGE = 1e-4
 
@@ -20,3 +21,8 @@ def confidence(score: float, calibration: tuple[float, float] | None) -> float:
     slope, offset = calibration
     held = min(max(score, _EDGE), 1.0 - _EDGE)
     return 1.0 / (1.0 + math.exp(-(slope * math.log(held / (1.0 - held)) + offset)))
+
+
+def is_listed(track: Track, confidence_in_class: float) -> bool:
+    """Whether a track is among the sounds of its label frame: confirmed, sounding in it, and of its class likely enough."""
+    return track.status == "confirmed" and track.sounding and confidence_in_class >= _LEAST_LISTED

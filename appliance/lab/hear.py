@@ -11,7 +11,7 @@ import numpy.typing as npt
 from appliance.config import ClassPolicy, MountSettings, SiteSettings, Surface
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import policies_for, seeded_ulids
-from appliance.events.confidence import Calibration, confidence
+from appliance.events.confidence import Calibration, confidence, is_listed
 from appliance.geometry import ArrayGeometry
 from appliance.lab.world.sensors import LABEL_SAMPLES
 from appliance.pipeline import Extractor, Moment, Observer, run
@@ -50,7 +50,7 @@ class System(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeardFrame:
-    """A confirmed track that was heard in one label frame, and is likely enough of its class for an event to go on."""
+    """A confirmed track that was heard in one label frame."""
 
     frame: int
     """Label frame since the scene's start."""
@@ -66,8 +66,6 @@ class HeardFrame:
     """1-sigma uncertainty of its direction, across azimuth."""
     confidence: float
     """In that class, 0…1, as an event of it would say."""
-    sounding: bool = True
-    """It sounds in this very frame."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +75,9 @@ class HeardScene:
     events: tuple[tuple[float, Event], ...]
     """(seconds into the scene at which it was sent, state change), in order."""
     frames: tuple[HeardFrame, ...]
-    """Confirmed tracks, frame by frame."""
+    """Confirmed tracks that are likely enough of their class for an event to go on, frame by frame."""
+    listed: tuple[HeardFrame, ...]
+    """Those that `events.confidence.is_listed`."""
     target_score: npt.NDArray[np.float64]
     """(label frames,) greatest probability of a drone in any output slot, before tracking; where a tagger has a say in it,
     in any track. 0 where audio was lost."""
@@ -136,6 +136,7 @@ class _Collector:
     ) -> None:
         self.events: list[tuple[float, Event]] = []
         self.frames: list[HeardFrame] = []
+        self.listed: list[HeardFrame] = []
         self.target: dict[int, tuple[float, float, float]] = {}
         self._classes, self._calibration, self._tagged = tuple(classes), calibration, tagged
         self._least = [policies[label].release for label in classes]
@@ -158,22 +159,23 @@ class _Collector:
                 score = max(heard, default=0.0)
             self.target[frame] = score, doa.azimuth_deg, doa.elevation_deg
         for track in moment.tracks:
+            if track.status != "confirmed" or not track.updated:
+                continue
             best_class = int(track.class_probs.argmax())
-            least = self._least[best_class]
-            if track.status == "confirmed" and track.updated and track.class_probs[best_class] >= least:
-                label = self._classes[best_class]
-                self.frames.append(
-                    HeardFrame(
-                        frame,
-                        track.track_id,
-                        label,
-                        track.doa.azimuth_deg,
-                        track.doa.elevation_deg,
-                        float(np.sqrt(track.covariance_deg2[0][0])),
-                        confidence(float(track.class_probs[best_class]), self._calibration.get(label)),
-                        track.sounding,
-                    )
-                )
+            label, score = self._classes[best_class], float(track.class_probs[best_class])
+            heard_frame = HeardFrame(
+                frame,
+                track.track_id,
+                label,
+                track.doa.azimuth_deg,
+                track.doa.elevation_deg,
+                float(np.sqrt(track.covariance_deg2[0][0])),
+                confidence(score, self._calibration.get(label)),
+            )
+            if score >= self._least[best_class]:
+                self.frames.append(heard_frame)
+            if is_listed(track, heard_frame.confidence):
+                self.listed.append(heard_frame)
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
         """What was open ends with the scene."""
@@ -203,4 +205,4 @@ def hear(
     score, direction_deg = np.zeros(frames), np.full((frames, 2), np.nan)
     for frame, (said, azimuth_deg, elevation_deg) in collector.target.items():
         score[frame], direction_deg[frame] = said, (azimuth_deg, elevation_deg)
-    return HeardScene(tuple(collector.events), tuple(collector.frames), score, direction_deg)
+    return HeardScene(tuple(collector.events), tuple(collector.frames), tuple(collector.listed), score, direction_deg)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from appliance.angles import arc_distance_deg, wrap_azimuth_deg
 from appliance.dsp.stft import SAMPLE_RATE_HZ
-from appliance.events.confidence import LEAST_SAID
 from appliance.lab.hear import TARGET, HeardFrame, HeardScene
 from appliance.lab.judge.confirmation import confirmed_score
 from appliance.lab.metrics.claims import Claims, track_claims
@@ -65,7 +64,7 @@ class JudgedScene:
     followed: tuple[Followed, ...]
     """How the tracks followed each sound."""
     seld: SeldCounts
-    """DCASE counts of confirmed tracks that sound."""
+    """DCASE counts of what is listed of each frame."""
     tracked: DirectionErrors
     """Of the nearest confirmed drone track."""
     untracked: DirectionErrors
@@ -91,7 +90,7 @@ def judge_scene(recipe: Recipe, sources: Sequence[SourceTruth], heard: HeardScen
         events=match(),
         confused=match(any_class=True),
         followed=follow_tracks(reference, tracks, azimuth_only=planar),
-        seld=count_seld(reference, active_rows(heard.frames), len(CLASSES), azimuth_only=planar),
+        seld=count_seld(reference, track_rows(heard.listed), len(CLASSES), azimuth_only=planar),
         tracked=_errors(sources, track_pointing(heard.frames), planar),
         untracked=_errors(sources, _best_slots(heard), planar),
         claims=track_claims(sources, heard.frames, max_error_deg=MAX_ERROR_DEG, azimuth_only=planar),
@@ -108,18 +107,13 @@ def trial_scores(frame_scores: Floats) -> Floats:
 
 
 def track_rows(frames: Sequence[HeardFrame]) -> dict[int, list[SeldRow]]:
-    """Confirmed tracks by frame; a track's number is its source index."""
+    """Tracks by frame, as the judges of SELD and of tracks take them; a track's number is its source index."""
     rows: dict[int, list[SeldRow]] = {}
     for heard in frames:
         if heard.label in CLASSES:
             row = SeldRow(CLASSES.index(heard.label), heard.track_id, heard.azimuth_deg, heard.elevation_deg)
             rows.setdefault(heard.frame, []).append(row)
     return rows
-
-
-def active_rows(frames: Sequence[HeardFrame]) -> dict[int, list[SeldRow]]:
-    """What a system says of each frame, as the judge of SELD takes it and `appliance replay --dcase-csv` writes it."""
-    return track_rows([heard for heard in frames if heard.sounding and heard.confidence >= LEAST_SAID])
 
 
 Pointing = dict[int, list[tuple[float, float, float]]]

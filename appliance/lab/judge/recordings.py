@@ -10,7 +10,7 @@ from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.errors import ConfigError, RecordingError
 from appliance.lab.datasets.kinds import SceneRecording
 from appliance.lab.hear import System, hear
-from appliance.lab.judge.judged import active_rows
+from appliance.lab.judge.judged import track_rows
 from appliance.lab.metrics.seld import SeldCounts, SeldScores, count_seld, seld_scores
 from appliance.lab.pack import CLASSES
 from appliance.types import Float32Array
@@ -19,7 +19,7 @@ from appliance.types import Float32Array
 def judge_recordings(
     recordings: Sequence[SceneRecording], system: System, log: Callable[[str], None] = print
 ) -> SeldScores:
-    """SELD scores of a system's confirmed tracks that sound, over all recordings, over those of our classes that sound in them.
+    """SELD scores of what a system lists of each frame, over all recordings, over those of our classes that sound in them.
 
     Raises `ConfigError` where nobody says where the microphones of a recording are, or none of our classes sounds in any;
     `RecordingError` where one cannot be read.
@@ -29,7 +29,7 @@ def judge_recordings(
         if recording.array is None:
             raise ConfigError(f"{recording.audio}: nobody says where its microphones are, so it cannot be heard")
         heard = hear(read_channels(recording), recording.array, system)
-        reference, tracks = recording.our_truth(), active_rows(heard.frames)
+        reference, tracks = recording.our_truth(), track_rows(heard.listed)
         counts = count_seld(reference, tracks, len(CLASSES), azimuth_only=recording.array.is_planar)
         total = counts if total is None else total + counts
         log(f"{number}/{len(recordings)} {recording.audio.name}")
