@@ -392,7 +392,7 @@ def test_the_network_names_what_power_has_found() -> None:
 def test_a_named_track_gets_the_detection_before_an_unnamed_one() -> None:
     run = Run()
     for _ in range(10):
-        run.frame(sound(30.0), arrivals=[arriving(60.0)])
+        run.frame(sound(30.0), arrivals=[arriving(30.0), arriving(60.0)])
     named, unnamed = run.frame(sound(44.0))
     assert (named.updated, unnamed.updated) == (True, False)
 
@@ -424,11 +424,27 @@ def test_an_arrival_adds_nothing_to_what_the_network_reports_there() -> None:
 def test_an_arrival_from_elsewhere_is_a_track_beside_those_of_the_network() -> None:
     run = Run()
     for _ in range(20):
-        run.frame(sound(-90.0, kind=ENGINE), arrivals=[arriving(30.0)])
+        run.frame(sound(-90.0, kind=ENGINE), arrivals=[arriving(30.0), arriving(-90.0)])
     named, unnamed = run.history[-1]
     assert named.class_probs[ENGINE] == pytest.approx(0.9 * 0.95, abs=1e-3)
     assert unnamed.doa.azimuth_deg == pytest.approx(30.0, abs=1.0)
     np.testing.assert_allclose(unnamed.class_probs, 0.01)
+
+
+def test_what_the_network_tells_between_two_arrivals_is_no_track() -> None:
+    run = Run()
+    for _ in range(20):
+        run.frame(sound(10.0), arrivals=[arriving(-30.0), arriving(60.0)])
+    assert [round(track.doa.azimuth_deg) for track in run.history[-1]] == [-30, 60]
+
+
+@pytest.mark.parametrize("elsewhere", [arriving(100.0, strength=2.9), arriving(100.0, sounding=False)])
+def test_what_is_too_faint_or_over_does_not_speak_against_the_network(elsewhere: Arrival) -> None:
+    run = Run()
+    for _ in range(20):
+        run.frame(sound(10.0), arrivals=[elsewhere])
+    track = run.history[-1][0]
+    assert (round(track.doa.azimuth_deg), track.sounding) == (10, True)
 
 
 def test_two_arrivals_are_two_tracks_and_a_weak_one_is_none() -> None:
@@ -451,7 +467,7 @@ def test_the_ground_does_not_flatten_what_power_tells_of_elevation() -> None:
 def test_an_unnamed_track_that_meets_a_named_one_becomes_part_of_it() -> None:
     run = Run()
     for _ in range(10):
-        run.frame(sound(0.0, kind=SHOT), arrivals=[arriving(22.0)])
+        run.frame(sound(0.0, kind=SHOT), arrivals=[arriving(0.0), arriving(22.0)])
     assert run.ids() == {1, 2}
     for _ in range(15):
         run.frame(sound(11.0, kind=SHOT))
