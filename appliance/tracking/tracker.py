@@ -88,7 +88,7 @@ class Tracker:
         self, arrived: Detection, found: Sequence[Detection], joined: dict[int, Detection], new: list[Detection]
     ) -> None:
         """Add what has arrived to what the nearest target is joined by or to what is new, unless the network has `found` it."""
-        if any(arc_deg(arrived.direction, each.direction) < _SAME_PLACE_DEG for each in found):
+        if _in_one_place(arrived, found):
             return
         arcs = [arc_deg(arrived.direction, target.filter.before(arrived.late_s)) for target in self._targets]
         nearest = int(np.argmin(arcs)) if arcs else None
@@ -131,8 +131,13 @@ def _in_place(found: Sequence[Detection], arrived: Sequence[Detection]) -> list[
     Of two sounds at once it tells a direction between them: 40° and more apart, on fold 4, two fifths of what it reports are more
     than 20° from either, and of what arrives less than one in a hundred.
     """
-    there = [each.direction for each in arrived if each.sounding]
-    return [each for each in found if not there or any(arc_deg(each.direction, at) < _SAME_PLACE_DEG for at in there)]
+    there = [each for each in arrived if each.sounding]
+    return [each for each in found if not there or _in_one_place(each, there)]
+
+
+def _in_one_place(one: Detection, others: Sequence[Detection]) -> bool:
+    """Whether it is where any of the others is."""
+    return any(arc_deg(one.direction, each.direction) < _SAME_PLACE_DEG for each in others)
 
 
 def _alike(a: Target, b: Target) -> bool:
