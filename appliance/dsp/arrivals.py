@@ -8,6 +8,7 @@ the first one leaves: from the power of each direction goes what a wave from the
 Astronomy and Astrophysics Supplement 15, 1974), and a bin counts the less, the more of it is the first one's.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -105,8 +106,8 @@ class ArrivalFinder:
 
     def find(self, hops: Sequence[FeatureFrame], *, after_gap: bool = False) -> tuple[Arrival, Arrival]:
         """The strongest arrival after these hops, and the strongest in what it leaves, elsewhere."""
-        reals = self._hear(hops, after_gap=after_gap)
-        shares = self._around.shares(reals, self._total)
+        self._hear(hops, after_gap=after_gap)
+        shares = self._around.shares(self._reals, self._total)
         first, best = self._strongest(shares, np.ones(len(self._directions), bool))
         of_first = self._of_wave(*self._angles[best])
         own = shares[:, [best]] / np.maximum(of_first[:, [best]], np.float32(_LEAST_OWN))
@@ -116,8 +117,8 @@ class ArrivalFinder:
         second, _ = self._strongest(left, apart)
         return first, second
 
-    def _hear(self, hops: Sequence[FeatureFrame], *, after_gap: bool) -> Float32Array:
-        """The reals of the covariance of the last second (bins, mics²) after these hops."""
+    def _hear(self, hops: Sequence[FeatureFrame], *, after_gap: bool) -> None:
+        """Take in these hops: the covariance of the last second, by its reals (bins, mics²)."""
         if hops[-1].mics != self._mics:
             self._listen_with(hops[-1].mics)
         elif after_gap:
@@ -125,14 +126,12 @@ class ArrivalFinder:
             self._pushes.clear()
         samples = np.concatenate([hop.samples[list(self._mics)] for hop in hops], axis=1)
         spectra = self._stft.push(samples)[..., _BINS].transpose(2, 1, 0)
-        self._pushes.append((spectra.shape[2], spectra @ spectra.conj().transpose(0, 2, 1)))
+        self._pushes.append((spectra.shape[2], _as_reals(spectra @ spectra.conj().transpose(0, 2, 1))))
         while sum(count for count, _ in self._pushes) - self._pushes[0][0] >= _HEARD_HOPS:
             self._pushes.popleft()
-        self._covariance = reduce(np.add, (each for _, each in self._pushes))
+        self._reals = reduce(np.add, (reals for _, reals in self._pushes))
         self._snapshots = np.float32(sum(count for count, _ in self._pushes) / _HOPS_PER_SNAPSHOT)
-        reals = _as_reals(self._covariance)
-        self._total = reals[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
-        return reals
+        self._total = self._reals[:, : len(self._mics)].sum(axis=1) + np.float32(_TINY)
 
     def _strongest(self, shares: Float32Array, where: npt.NDArray[np.bool_]) -> tuple[Arrival, int]:
         """By the shares (bins, directions), and which of the directions (directions,) is nearest."""
@@ -148,9 +147,9 @@ class ArrivalFinder:
 
     def _sounds_still(self, shares: Float32Array, best: int) -> bool:
         """Whether the latest hops have their part in what its shares (bins,) of the last second say comes from one of the directions."""
-        count, covariance = self._pushes[-1]
+        count, reals = self._pushes[-1]
         heard = sum(each for each, _ in self._pushes)
-        now = (self._around.forms[:, best] * _as_reals(covariance)).sum(axis=1) / self._total
+        now = (self._around.forms[:, best] * reals).sum(axis=1) / self._total
         # By what its bins count in its strength.
         weights = -np.log1p(-shares) * self._around.precision[:, best]
         return bool(heard * (weights @ now) >= _STILL * count * (weights @ shares))
@@ -160,8 +159,8 @@ class ArrivalFinder:
         if not self._tells_height:
             return list(tracks)
         known, self._heights = self._heights, {}
-        away = (self._taken_away * self._covariance.real).sum(axis=(2, 3))
-        heard = _Heard(self._covariance, self._total, away)
+        away = (self._taken_away * self._reals).sum(axis=2)
+        heard = _Heard(_as_matrices(self._reals), self._total, away)
         return [self._with_height(track, known.get(track.track_id), heard) for track in tracks]
 
     def _with_height(self, track: Track, height: Height | None, heard: _Heard) -> Track:
@@ -189,16 +188,21 @@ class ArrivalFinder:
         self._mics, part = mics, self._geometry.part(mics)
         self._stft, self._planar = StreamingStft(part.mics, STANDARD), part.is_planar
         self._tells_height = self._geometry.is_planar and part.tells_directions
-        self._pushes: deque[tuple[int, Complex64Array]] = deque()
+        self._pushes: deque[tuple[int, Float32Array]] = deque()
         power = DirectionalPower(part, STANDARD_HZ[_BINS])
-        self._taken_away = power.taken_away()
-        scatter = _Scatter(_ambience(part.positions_m, STANDARD_HZ[_BINS]), self._taken_away)
+        taken_away = power.taken_away()
+        self._taken_away = _traced(taken_away)
+        scatter = _Scatter(_ambience(part.positions_m, STANDARD_HZ[_BINS]), taken_away)
         angles = [azimuth_elevation_deg(direction) for direction in self._directions]
         self._angles = [(azimuth, None if self._planar else elevation) for azimuth, elevation in angles]
         self._azimuths_rad = np.radians([azimuth for azimuth, _ in angles])
         self._around = _forms(power, self._angles, scatter)
-        self._of_wave = lru_cache(_WAVES_KEPT)(partial(_of_wave, power, self._around))
-        # All at once, a quarter of a second and 19 MB for sixteen microphones: made as tracks came by, they made the longest steps.
+        self._of_wave = lru_cache(len(self._angles) if self._planar else _WAVES_KEPT)(
+            partial(_of_wave, power, self._around)
+        )
+        # All at once, a third of a second and 23 MB for sixteen microphones: made as tracks came by, they made the longest steps.
+        for each in self._angles if self._planar else ():
+            self._of_wave(*each)
         self._above = [
             _beams(power, [(azimuth_deg, each) for each in ELEVATIONS_DEG], scatter)
             for azimuth_deg, _ in angles
@@ -233,19 +237,17 @@ class _Scatter:
         return precision
 
 
-def _forms(power: DirectionalPower, angles: Iterable[tuple[float, float | None]], scatter: _Scatter) -> _Forms:
+def _forms(power: DirectionalPower, angles: Sequence[tuple[float, float | None]], scatter: _Scatter) -> _Forms:
     """Towards azimuths and elevations, where these are known."""
-    forms, precisions = [], []
-    for azimuth_deg, elevation_deg in angles:
+    bins, mics, _ = power.taken_away()[0].shape
+    # In place, as they are by far the largest of all that is kept.
+    forms, precision = (np.empty((bins, len(angles), each), np.float32) for each in (mics**2, 1))
+    for number, (azimuth_deg, elevation_deg) in enumerate(angles):
         aim = power.aim(azimuth_deg, elevation_deg)
         beams = power.beams(aim)
-        form = power.form_of(beams, aim)
-        mics = form.shape[-1]
-        # A product with the reals of a covariance is the trace of the product of both matrices.
-        doubled = np.where(np.eye(mics, dtype=bool), 1.0, 2.0).astype(np.float32)
-        forms.append(_as_reals(form * doubled) * mics)
-        precisions.append(scatter.precision(beams, aim))
-    return _Forms(np.stack(forms, axis=1), np.stack(precisions, axis=1))
+        forms[:, number] = _traced(power.form_of(beams, aim)) * mics
+        precision[:, number, 0] = scatter.precision(beams, aim)
+    return _Forms(forms, precision[..., 0])
 
 
 def _of_wave(power: DirectionalPower, forms: _Forms, azimuth_deg: float, elevation_deg: float | None) -> Float32Array:
@@ -280,8 +282,26 @@ def _ambience(positions_m: npt.NDArray[np.float64], hz: npt.NDArray[np.float64])
 
 def _as_reals(matrices: Complex64Array) -> Float32Array:
     """Hermitian matrices (..., mics, mics) as their mics² real numbers: diagonal, and real and imaginary part of one triangle."""
-    row, column = np.triu_indices(matrices.shape[-1], 1)
-    above = matrices[..., row, column]
-    diagonal = np.diagonal(matrices, axis1=-2, axis2=-1).real
-    reals: Float32Array = np.concatenate([diagonal, above.real, above.imag], axis=-1).astype(np.float32)
+    mics = matrices.shape[-1]
+    flat = matrices.reshape(*matrices.shape[:-2], mics * mics)
+    above = flat.take(np.ravel_multi_index(np.triu_indices(mics, 1), (mics, mics)), axis=-1)
+    reals: Float32Array = np.concatenate([flat[..., :: mics + 1].real, above.real, above.imag], axis=-1)
     return reals
+
+
+def _as_matrices(reals: Float32Array) -> Complex64Array:
+    """The matrices of which these are the reals (..., mics²)."""
+    mics = math.isqrt(reals.shape[-1])
+    row, column = np.triu_indices(mics, 1)
+    diagonal, real, imaginary = np.split(reals, [mics, mics + len(row)], axis=-1)
+    matrices = np.empty((*reals.shape[:-1], mics, mics), np.complex64)
+    matrices[..., row, column] = real + 1j * imaginary
+    matrices[..., column, row] = real - 1j * imaginary
+    matrices[..., range(mics), range(mics)] = diagonal
+    return matrices
+
+
+def _traced(matrices: Complex64Array | Float32Array) -> Float32Array:
+    """(..., mics²) of Hermitian matrices: times the reals of another one it is the trace of the product of both."""
+    doubled = np.where(np.eye(matrices.shape[-1], dtype=bool), 1.0, 2.0).astype(np.float32)
+    return _as_reals((matrices * doubled).astype(np.complex64, copy=False))

@@ -53,7 +53,7 @@ class Weighted:
     """Some hops of an array, as every direction needs them."""
 
     signals: Complex64Array
-    """(bins, hops, mics): G·x."""
+    """(bins, mics, hops): G·x."""
     diffuse: Float32Array
     """(bins, hops): xᴴGΓGx."""
     white: Float32Array
@@ -65,11 +65,13 @@ class Aim:
     """Q for one direction: how to steer G·x, and how much of the other two forms to take away."""
 
     beams: Complex64Array
-    """(bins, mics, beams): the power of these together is that of G·a·aᴴ·G."""
+    """(bins, beams, mics): the power of these together is that of G·a·aᴴ·G."""
     diffuse: Float32Array
     """(bins,): α."""
     white: Float32Array
     """(bins,): β."""
+    wave: Weighted
+    """What would be heard of a sound of power 1 from there and of nothing else; its hops are waves from all that may be there."""
 
 
 class DirectionalPower:
@@ -89,16 +91,14 @@ class DirectionalPower:
         gram = np.stack([np.stack([of_diffuse, between], 1), np.stack([between, of_white], 1)], 1)
         gram += _RIDGE * (of_diffuse + of_white)[:, None, None] * np.eye(2)
         self._shares = np.linalg.inv(gram)
-        self._inverse = inverse.astype(np.float32)
-        self._diffuse, self._taken = diffuse.astype(np.float32), np.stack([diffuse, white]).astype(np.float32)
+        self._forms = inverse.astype(np.float32), isotropic.astype(np.float32)
+        self._taken = np.stack([diffuse, white]).astype(np.float32)
         # By bin, for all that is heard goes through these.
-        self._weights, self._isotropic = self._inverse[self._of_bin], isotropic.astype(np.float32)[self._of_bin]
+        self._weights, self._isotropic = (form[self._of_bin] for form in self._forms)
 
     def weighted(self, spectra: Complex64Array) -> Weighted:
         """Of microphone spectra (hops, mics, bins)."""
-        signals = np.matmul(spectra.transpose(2, 0, 1), self._weights)
-        diffuse = (np.matmul(signals, self._isotropic) * signals.conj()).real.sum(axis=2)
-        return Weighted(signals, diffuse, (signals.real**2 + signals.imag**2).sum(axis=2))
+        return _weighted(spectra.transpose(2, 1, 0), self._weights, self._isotropic)
 
     def waves(self, azimuth_deg: float, elevation_deg: float | None) -> Complex64Array:
         """(bins, mics, waves) that come from a direction, or where it is not known how high it is, from all that may be: of power 1 together."""
@@ -113,20 +113,23 @@ class DirectionalPower:
 
     def aim(self, azimuth_deg: float, elevation_deg: float | None) -> Aim:
         """Towards a direction, or where it is not known how high it is, towards all that may be."""
-        waves = self._waves(azimuth_deg, elevation_deg)
-        beams = self._inverse @ waves
-        diffuse = (waves.conj() * (self._diffuse @ waves)).real.sum(axis=(1, 2))
-        white = (np.abs(beams) ** 2).sum(axis=(1, 2))
+        waves, at = self._waves(azimuth_deg, elevation_deg), self._of_bin
+        wave = _weighted(waves, *self._forms)
+        diffuse, white = wave.diffuse.sum(axis=1), wave.white.sum(axis=1)
         alpha, beta = (self._shares @ np.stack([diffuse, white], axis=1)[..., None])[..., 0].T
-        own = (np.abs(waves.conj().transpose(0, 2, 1) @ beams) ** 2).sum(axis=(1, 2)) - alpha * diffuse - beta * white
-        conjugate = (waves.conj() / np.sqrt(own)[:, None, None]).astype(np.complex64)
-        at = self._of_bin
-        return Aim(conjugate[at], (alpha / own).astype(np.float32)[at], (beta / own).astype(np.float32)[at])
+        conjugate = waves.conj().transpose(0, 2, 1)
+        own = (np.abs(conjugate @ wave.signals) ** 2).sum(axis=(1, 2)) - alpha * diffuse - beta * white
+        beams = (conjugate / np.sqrt(own)[:, None, None]).astype(np.complex64)
+        return Aim(
+            beams[at],
+            (alpha / own).astype(np.float32)[at],
+            (beta / own).astype(np.float32)[at],
+            Weighted(wave.signals[at], wave.diffuse[at], wave.white[at]),
+        )
 
     def beams(self, aim: Aim) -> Complex64Array:
         """B (bins, mics, beams) of Q = B·Bᴴ − α·D − β·W."""
-        beams: Complex64Array = self._weights @ aim.beams.conj()
-        return beams
+        return _product(self._weights, aim.beams.conj().transpose(0, 2, 1))
 
     def taken_away(self) -> Float32Array:
         """D = GΓG and W = GG (2, bins, mics, mics), of which every direction takes away some."""
@@ -148,10 +151,23 @@ class DirectionalPower:
 
 def power_towards(aim: Aim, heard: Weighted) -> Float32Array:
     """(hops, bins): xᴴQx, below zero at times where nothing is."""
-    steered = np.matmul(heard.signals, aim.beams)
-    power = (steered.real**2 + steered.imag**2).sum(axis=2)
+    steered = aim.beams @ heard.signals
+    power = (steered.real**2 + steered.imag**2).sum(axis=1)
     power -= aim.diffuse[:, None] * heard.diffuse + aim.white[:, None] * heard.white
     return np.ascontiguousarray(power.T)
+
+
+def _weighted(signals: Complex64Array, inverse: Float32Array, isotropic: Float32Array) -> Weighted:
+    """Of signals (bins, mics, hops), given G and Γ (bins, mics, mics)."""
+    weighted = _product(inverse, signals)
+    diffuse = (_product(isotropic, weighted) * weighted.conj()).real.sum(axis=1)
+    return Weighted(weighted, diffuse, (weighted.real**2 + weighted.imag**2).sum(axis=1))
+
+
+def _product(real: Float32Array, signals: Complex64Array) -> Complex64Array:
+    """(bins, mics, mics) by (bins, mics, hops): as one of reals, which is a third of the work."""
+    product: Complex64Array = (real @ np.ascontiguousarray(signals).view(np.float32)).view(np.complex64)
+    return product
 
 
 def _trace(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

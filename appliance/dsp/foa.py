@@ -14,6 +14,7 @@ from appliance.types import Complex64Array
 MAX_NOISE_GAIN_DB = 15.0
 """Cap on the white-noise gain of Y, Z and X: below the frequency where it bites, they shrink together."""
 _GRID_DIRECTIONS = 240
+_PARTS = 16
 
 
 def fibonacci_sphere(directions: int) -> npt.NDArray[np.float64]:
@@ -56,27 +57,34 @@ class FoaEncoder:
 
     def __init__(self, geometry: ArrayGeometry) -> None:
         self.geometry = geometry
-        directions = fibonacci_sphere(_GRID_DIRECTIONS)
-        response = steering(geometry.positions_m, directions).astype(np.complex128)
-        target = foa_gains(directions).astype(np.complex128)
-        if geometry.is_planar:
-            # Above and below look alike to a planar array: Z is not measured, so it is not made up either.
-            target[2] = 0.0
-        covariance = response @ response.conj().transpose(0, 2, 1) / _GRID_DIRECTIONS
-        cross = target @ response.conj().transpose(0, 2, 1) / _GRID_DIRECTIONS
-        power, vectors = np.linalg.eigh(covariance)
-        coefficients = cross @ vectors
-        loading = _noise_capped_loading(np.maximum(power, 0.0), coefficients)
-        encoder = (
-            coefficients / (np.maximum(power, 0.0)[:, None, :] + loading[:, None, None])
-        ) @ vectors.conj().transpose(0, 2, 1)
-        self.matrix: Complex64Array = encoder.astype(np.complex64)
-        self.validity = _validity(encoder @ response, foa_gains(directions))
+        # Some bins at a time: of sixteen microphones all of them would take 70 MB for a moment.
+        parts = [_solved(geometry, hz) for hz in np.array_split(STANDARD_HZ, _PARTS)]
+        self.matrix: Complex64Array = np.concatenate([matrix for matrix, _ in parts])
+        self.validity: npt.NDArray[np.float32] = np.concatenate([validity for _, validity in parts])
 
     def encode(self, spectrum: Complex64Array) -> Complex64Array:
         """Microphone spectra (frames, mics, bins) → Ambisonics (frames, 4, bins)."""
         encoded = np.matmul(self.matrix, spectrum.transpose(2, 1, 0))  # (bins, 4, frames)
         return np.ascontiguousarray(encoded.transpose(2, 1, 0))
+
+
+def _solved(geometry: ArrayGeometry, hz: npt.NDArray[np.float64]) -> tuple[Complex64Array, npt.NDArray[np.float32]]:
+    """Matrix and validity at some frequencies."""
+    directions = fibonacci_sphere(_GRID_DIRECTIONS)
+    response = steering(geometry.positions_m, directions, hz).astype(np.complex128)
+    target = foa_gains(directions).astype(np.complex128)
+    if geometry.is_planar:
+        # Above and below look alike to a planar array: Z is not measured, so it is not made up either.
+        target[2] = 0.0
+    covariance = response @ response.conj().transpose(0, 2, 1) / _GRID_DIRECTIONS
+    cross = target @ response.conj().transpose(0, 2, 1) / _GRID_DIRECTIONS
+    power, vectors = np.linalg.eigh(covariance)
+    coefficients = cross @ vectors
+    loading = _noise_capped_loading(np.maximum(power, 0.0), coefficients)
+    encoder = (coefficients / (np.maximum(power, 0.0)[:, None, :] + loading[:, None, None])) @ vectors.conj().transpose(
+        0, 2, 1
+    )
+    return encoder.astype(np.complex64), _validity(encoder @ response, foa_gains(directions))
 
 
 def _noise_capped_loading(

@@ -7,7 +7,7 @@ elsewhere at the same time each hears some too; how much is known, and goes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -135,7 +135,7 @@ class _EarHistory:
         self._stft = StreamingStft(geometry.mics, ear.resolution)
         self._power = DirectionalPower(geometry, _coarse(ear.bin_frequencies_hz()))
         # An aim costs more than listening with it, and a track is mostly where it was: whole degrees are kept.
-        self._beam = lru_cache(_AIMS_KEPT)(partial(_beam, self._power))
+        self._aim = lru_cache(_AIMS_KEPT)(self._power.aim)
         self.reset()
 
     def reset(self) -> None:
@@ -150,38 +150,19 @@ class _EarHistory:
             del self._pushes[0]
 
     def powers(self, towards: Bearing, *, before: bool, beside: Sequence[Bearing]) -> Float32Array:
-        beam, others = self._towards(towards), [self._towards(each) for each in beside]
+        aim, others = self._towards(towards), [self._towards(each) for each in beside]
         wanted = len(self._pushes[-1].everything) + (self._before if before else 0)
         parts: list[Float32Array] = []
         for push in reversed(self._pushes):
-            power = _apart(beam, others, push) if others else push.power(beam)
+            power = _apart(aim, others, push) if others else push.power(aim)
             parts.append(np.maximum(self._ear.band_sum(power), LEAST_OF_ALL * push.everything))
             if sum(map(len, parts)) >= wanted:
                 break
         return np.concatenate(parts[::-1])[-wanted:]
 
-    def _towards(self, bearing: Bearing) -> "_Beam":
+    def _towards(self, bearing: Bearing) -> Aim:
         azimuth_deg, elevation_deg = bearing
-        return self._beam(round(azimuth_deg), None if elevation_deg is None else round(elevation_deg))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Beam:
-    """Towards one direction."""
-
-    aim: Aim
-    wave: Weighted
-    """What would be heard of a sound of power 1 from there and of nothing else."""
-
-    def leak(self, other: "_Beam") -> Float32Array:
-        """(bins,) how much of the power of a sound where the other one points is heard."""
-        share: Float32Array = power_towards(self.aim, other.wave).sum(axis=0)
-        return share
-
-
-def _beam(power: DirectionalPower, azimuth_deg: int, elevation_deg: int | None) -> _Beam:
-    waves = power.waves(azimuth_deg, elevation_deg)
-    return _Beam(power.aim(azimuth_deg, elevation_deg), power.weighted(waves.transpose(2, 1, 0)))
+        return self._aim(round(azimuth_deg), None if elevation_deg is None else round(elevation_deg))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,21 +172,27 @@ class _Push:
     heard: Weighted
     everything: Float32Array
     """(hops, bands): power of all that the microphones hear."""
-    powers: dict[_Beam, Float32Array] = field(default_factory=dict)
-    """(hops, bins) by each beam that was pointed at it: every other one wants them too."""
+    powers: dict[Aim, Float32Array] = field(default_factory=dict)
+    """(hops, bins) by each aim that was taken at it: every other one wants them too."""
 
-    def power(self, beam: _Beam) -> Float32Array:
-        """(hops, bins) by this beam."""
-        if beam not in self.powers:
-            self.powers[beam] = power_towards(beam.aim, self.heard)
-        return self.powers[beam]
+    def power(self, aim: Aim) -> Float32Array:
+        """(hops, bins) from there."""
+        if aim not in self.powers:
+            self.powers[aim] = power_towards(aim, self.heard)
+        return self.powers[aim]
 
 
-def _apart(beam: _Beam, others: Sequence[_Beam], push: _Push) -> Float32Array:
+def _apart(aim: Aim, others: Sequence[Aim], push: _Push) -> Float32Array:
     """(hops, bins) what a beam hears without the loudest of the others: two sounds, and two beams that hear some of both."""
     loudest = max(others, key=lambda other: float(push.power(other).sum()))
-    power, leak = push.power(beam), beam.leak(loudest)
-    apart = 1.0 - leak * loudest.leak(beam)
+    power, leak = push.power(aim), _leak(aim, loudest)
+    apart = 1.0 - leak * _leak(loudest, aim)
     own = (power - leak * push.power(loudest)) / np.maximum(apart, _LEAST_APART)
     told: Float32Array = np.where(apart > _LEAST_APART, own, power)
     return told
+
+
+def _leak(aim: Aim, other: Aim) -> Float32Array:
+    """(bins,) how much of the power of a sound where the other one points is heard."""
+    share: Float32Array = power_towards(aim, other.wave).sum(axis=0)
+    return share
