@@ -185,14 +185,13 @@ def test_what_is_trained_by_command_is_exported_named_and_heard(tmp_path: Path) 
         command = ["lab", "train-tagger", str(run), name, "--experiment", str(experiment), "--steps", "1"]
         result = CliRunner().invoke(app, command)
         assert result.exit_code == 0, result.output
-    meta = tmp_path / "some.meta.json"
-    meta.write_text(json.dumps({"thresholds": {"drone": 0.5}, "scores": {"f1": 1.0}}), encoding="utf-8")
-    (tmp_path / "some.onnx").write_bytes(b"")
-    result = CliRunner().invoke(app, ["lab", "export-tagger", str(run), str(tmp_path / "some.onnx")])
+    models = {precision: tmp_path / f"some-{precision}.onnx" for precision in ("int8", "fp32")}
+    for precision, model in models.items():
+        model.write_bytes(b"")
+        tuned = {"precision": precision, "thresholds": {"drone": 0.5}, "scores": {"f1": 1.0}}
+        model.with_suffix(".meta.json").write_text(json.dumps(tuned), encoding="utf-8")
+    result = CliRunner().invoke(app, ["lab", "export-tagger", str(run), *map(str, models.values())])
     assert result.exit_code == 0, result.output
-    named = json.loads(meta.read_text(encoding="utf-8"))
-    assert named["tagger"]["file"] == "object-tagger.onnx"
-    assert (named["thresholds"], named["scores"]) == ({}, {})
 
     rng, levels, said = np.random.default_rng(0), {}, torch.zeros(1, len(SOUNDS))
     for name, ear in EARS.items():
@@ -203,33 +202,39 @@ def test_what_is_trained_by_command_is_exported_named_and_heard(tmp_path: Path) 
             told = torch.log_softmax(network(torch.from_numpy(levels[name])[None, None]), dim=1)
         said = said + told
     expected = torch.softmax(said, dim=1)[0].numpy()
-    tagger = TaggerNetwork.load(tmp_path / "object-tagger.onnx", CLASSES)
-    assert tagger.sounds == SOUNDS
-    np.testing.assert_allclose(tagger.probabilities(levels), expected, atol=1e-5)
     classes = [SOUNDS.index(label) for label in CLASSES]
-    np.testing.assert_allclose(tagger.of_classes(tagger.probabilities(levels)), expected[classes], atol=1e-5)
+    for precision, off in (("fp32", 1e-5), ("int8", 2e-3)):
+        named = json.loads(models[precision].with_suffix(".meta.json").read_text(encoding="utf-8"))
+        assert named["tagger"]["file"] == f"object-tagger-{precision}.onnx"
+        assert (named["thresholds"], named["scores"]) == ({}, {})
+        tagger = TaggerNetwork.load(tmp_path / named["tagger"]["file"], CLASSES)
+        assert tagger.sounds == SOUNDS
+        np.testing.assert_allclose(tagger.probabilities(levels), expected, atol=off)
+        np.testing.assert_allclose(tagger.of_classes(tagger.probabilities(levels)), expected[classes], atol=off)
 
 
 def test_the_file_says_where_it_comes_from(tmp_path: Path) -> None:
     for ear in EARS:
         train_tagger(_SCENES, tmp_path, ear, steps=1, log=lambda _: None)
-    reference = export_tagger(tmp_path, tmp_path / "tagger.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / reference.file), providers=["CPUExecutionProvider"])
-    told = session.get_modelmeta().custom_metadata_map
-    assert json.loads(told["sounds"]) == list(SOUNDS)
-    training = json.loads(told["training"])
-    assert {"notice", *EARS} == set(training)
-    assert all({"commit", "settings", "step", "hours"} == set(training[ear]) for ear in EARS)
+    references = export_tagger(tmp_path, tmp_path)
+    assert set(references) == {"fp32", "int8"}
+    for reference in references.values():
+        session = onnxruntime.InferenceSession(str(tmp_path / reference.file), providers=["CPUExecutionProvider"])
+        told = session.get_modelmeta().custom_metadata_map
+        assert json.loads(told["sounds"]) == list(SOUNDS)
+        training = json.loads(told["training"])
+        assert {"notice", *EARS} == set(training)
+        assert all({"commit", "settings", "step", "hours"} == set(training[ear]) for ear in EARS)
 
 
 def test_an_ear_that_is_missing_or_another_s_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"middle\.pt: no such checkpoint"):
-        export_tagger(tmp_path, tmp_path / "tagger.onnx")
+        export_tagger(tmp_path, tmp_path)
     for ear in ("middle", "long"):
         train_tagger(_SCENES, tmp_path, ear, steps=1, log=lambda _: None)
     shutil.copy(tmp_path / "long.pt", tmp_path / "short.pt")
     with pytest.raises(ModelError, match=r"short\.pt: a network for the ear 'long'"):
-        export_tagger(tmp_path, tmp_path / "tagger.onnx")
+        export_tagger(tmp_path, tmp_path)
     result = CliRunner().invoke(app, ["lab", "train-tagger", "run", "nose", "--experiment", "small-judged"])
     assert result.exit_code != 0
 

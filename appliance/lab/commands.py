@@ -377,15 +377,17 @@ def export_tagger(
     models: Annotated[list[str], typer.Argument(help="Names or paths of the models that it hears beside.")],
     name: Annotated[str, typer.Option(help="Of the tagger; it goes beside the first model.")] = "object-tagger",
 ) -> None:
-    """Write the tagger's ONNX file and name it in the meta of models, which have to be tuned and evaluated anew."""
+    """Write the tagger's FP32 and INT8 ONNX files and name in the meta of models that of their precision; they have to be tuned and evaluated anew."""
     from appliance.lab.tagger.export import export_tagger as write_tagger
     from appliance.lab.tagger.export import name_in_meta
     from appliance.model.meta import find_model
 
     paths = [find_model(model) for model in models]
-    tagger = paths[0].parent / f"{name}.onnx"
-    name_in_meta(write_tagger(run, tagger), paths)
-    print(tagger)
+    folder = paths[0].parent
+    references = write_tagger(run, folder, name)
+    name_in_meta(references, paths)
+    for reference in references.values():
+        print(folder / reference.file)
 
 
 @app.command()

@@ -1,6 +1,6 @@
-"""FP32 → INT8: static QDQ of the convolutions, calibrated on what the network meets when it streams.
+"""FP32 → INT8: static QDQ of the convolutions, calibrated on what a network meets.
 
-Stem, recurrence, softmax, masks and heads stay FP32: little work, and most sensitive to rounding. Calibration
+Of the one that streams stem, recurrence, softmax, masks and heads stay FP32: little work, and most sensitive to rounding. Calibration
 states come from real roll-outs, never zeros.
 """
 
@@ -35,50 +35,64 @@ _PERCENTILE = 99.999
 """Of the activations; 99.99 clipped the peaks, and every score came out low."""
 
 
-class _RollOut(CalibrationDataReader):  # type: ignore[misc]
-    """Inputs of every n-th step while the FP32 graph streams through scenes."""
-
-    def __init__(self, model_path: Path, scenes: Sequence[Float32Array], every: int) -> None:
-        self._session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
-        self._steps = self._roll(scenes, every)
-
-    def _roll(self, scenes: Sequence[Float32Array], every: int) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
-        outputs = [output.name for output in self._session.get_outputs()]
-        shapes = {entry.name: entry.shape for entry in self._session.get_inputs() if entry.name != "features"}
-        state = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
-        for scene in scenes:
-            for index, start in enumerate(range(0, scene.shape[1], HOPS_PER_LABEL)):
-                inputs = {"features": scene[None, :, start : start + HOPS_PER_LABEL], **state}
-                if index % every == every - 1:
-                    yield inputs
-                out = dict(zip(outputs, self._session.run(outputs, inputs), strict=True))
-                state = {name: out[f"next_{name}"] for name in state}
-
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The next calibration sample, or None at the end."""
-        return next(self._steps, None)
+Inputs = dict[str, npt.NDArray[np.float32]]
+"""Name → tensor."""
 
 
 def quantize(fp32_path: Path, int8_path: Path, scenes: Sequence[Float32Array], *, every: int = 7) -> None:
-    """Write the INT8 model: per-channel S8 weights, U8 activations whose range covers `_PERCENTILE` of the calibration.
+    """Write the INT8 model, calibrated on every n-th step while the FP32 graph streams through scenes.
 
     `scenes` are features (features, hops, bands) to be streamed.
+    """
+    quantize_convolutions(fp32_path, int8_path, _roll_out(fp32_path, scenes, every), kept=_KEPT_FP32)
+
+
+def quantize_convolutions(
+    fp32_path: Path, int8_path: Path, samples: Iterator[Inputs], kept: Sequence[str] = ()
+) -> None:
+    """Write an INT8 graph: per-channel S8 weights, U8 activations whose range covers `_PERCENTILE` of those at the calibration `samples`.
+
+    Nodes with one of `kept` in their names stay FP32.
     """
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(fp32_path), str(prepared), skip_symbolic_shape=True)
         graph = onnx.load(str(prepared)).graph
-        kept = [node.name for node in graph.node if any(part in node.name for part in _KEPT_FP32)]
         quantize_static(
             str(prepared),
             str(int8_path),
-            _RollOut(prepared, scenes, every),
+            _Samples(samples),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=kept,
+            nodes_to_exclude=[node.name for node in graph.node if any(part in node.name for part in kept)],
             per_channel=True,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibPercentile": _PERCENTILE},
         )
+
+
+def _roll_out(fp32_path: Path, scenes: Sequence[Float32Array], every: int) -> Iterator[Inputs]:
+    session = onnxruntime.InferenceSession(str(fp32_path), providers=["CPUExecutionProvider"])
+    outputs = [output.name for output in session.get_outputs()]
+    shapes = {entry.name: entry.shape for entry in session.get_inputs() if entry.name != "features"}
+    state = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    for scene in scenes:
+        for index, start in enumerate(range(0, scene.shape[1], HOPS_PER_LABEL)):
+            inputs = {"features": scene[None, :, start : start + HOPS_PER_LABEL], **state}
+            if index % every == every - 1:
+                yield inputs
+            out = dict(zip(outputs, session.run(outputs, inputs), strict=True))
+            state = {name: out[f"next_{name}"] for name in state}
+
+
+class _Samples(CalibrationDataReader):  # type: ignore[misc]
+    """Samples as ONNX Runtime wants them."""
+
+    def __init__(self, samples: Iterator[Inputs]) -> None:
+        self._samples = samples
+
+    def get_next(self) -> Inputs | None:
+        """The next one, or None at the end."""
+        return next(self._samples, None)
