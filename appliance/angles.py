@@ -43,9 +43,15 @@ def arc_distance_deg(
     azimuth_a_deg: float, elevation_a_deg: float, azimuth_b_deg: float, elevation_b_deg: float
 ) -> float:
     """Great-circle angle between two directions, in [0, 180]."""
-    a, b = unit_vector(azimuth_a_deg, elevation_a_deg), unit_vector(azimuth_b_deg, elevation_b_deg)
-    # atan2 keeps its precision for nearly equal directions, where acos of the dot product loses it.
-    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b)))
+    return arc_deg(unit_vector(azimuth_a_deg, elevation_a_deg), unit_vector(azimuth_b_deg, elevation_b_deg))
+
+
+def arc_deg(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+    """Great-circle angle between two unit vectors (3,), in [0, 180].
+
+    By half of it (Kahan), which is as exact for nearly equal directions as for opposite ones.
+    """
+    return math.degrees(2.0 * math.atan2(math.dist(a, b), math.dist(a, -b)))
 
 
 def mount_rotation(heading_true_deg: float, pitch_deg: float, roll_deg: float) -> npt.NDArray[np.float64]:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.angles import arc_distance_deg, unit_vector
+from appliance.angles import arc_deg, arc_distance_deg, unit_vector
 from appliance.config import MountSettings, TrackingSettings
 from appliance.events.pose import Pose
 from appliance.tracking import Tracker
-from appliance.tracking.sphere import SphereFilter, arc_deg, tangent_deg
+from appliance.tracking.sphere import SphereFilter, tangent_deg
 from appliance.types import Arrival, Direction, SceneFrame, SceneObject, Track
 
 DRONE, ENGINE, SHOT = range(3)

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from appliance.angles import arc_deg
 from appliance.tracking.detections import Detection
-from appliance.tracking.sphere import arc_deg
 from appliance.tracking.target import Target
 from appliance.types import Float32Array
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from appliance.angles import unit_vector
+from appliance.angles import arc_deg, unit_vector
 from appliance.tracking.ground import Ground
-from appliance.tracking.sphere import Vector, arc_deg
+from appliance.tracking.sphere import Vector
 from appliance.types import Arrival, Direction, Float32Array, SceneFrame, SceneObject
 
 SAME_SOURCE_DEG = 12.0

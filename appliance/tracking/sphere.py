@@ -92,8 +92,3 @@ def tangent_deg(origin: Vector, target: Vector) -> Vector:
         return np.zeros(3)
     vector: Vector = math.degrees(math.atan2(length, float(target @ origin))) / length * across
     return vector
-
-
-def arc_deg(a: Vector, b: Vector) -> float:
-    """Great-circle angle between two unit vectors, [0, 180]."""
-    return math.degrees(math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b)))

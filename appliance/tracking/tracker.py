@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from appliance.angles import arc_deg
 from appliance.config import MountSettings, TrackingSettings
 from appliance.tracking.association import associate
 from appliance.tracking.detections import SAME_SOURCE_DEG, Detection, detections, unnamed
 from appliance.tracking.ground import Ground
-from appliance.tracking.sphere import arc_deg
 from appliance.tracking.target import Target
 from appliance.types import Arrival, SceneFrame, Track
 
