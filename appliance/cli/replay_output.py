@@ -4,11 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import TextIO
 
-import numpy as np
-
 from appliance import wire
 from appliance.angles import wrap_azimuth_deg
-from appliance.events.confidence import Calibration, confidence, is_listed
+from appliance.events.confidence import Calibration, is_listed, likeliest
 from appliance.pipeline import Moment
 from appliance.texts import Texts
 from appliance.types import Event
@@ -54,15 +52,13 @@ class DcaseCsv:
     """
 
     def __init__(self, out: TextIO, classes: Sequence[str], calibration: Calibration) -> None:
-        self._out = out
-        self._calibrations = [calibration.get(name) for name in classes]
+        self._out, self._classes, self._calibration = out, classes, calibration
 
     def frame(self, moment: Moment) -> None:
         """Write the objects of the frame; frames count from 0 at the start of the recording."""
         index = round(moment.scene.end_s / _LABEL_FRAME_S) - 1
         for track in moment.tracks:
-            best = int(np.argmax(track.class_probs))
-            said = confidence(float(track.class_probs[best]), self._calibrations[best])
+            best, said = likeliest(track, self._classes, self._calibration)
             if is_listed(track, said):
                 azimuth_deg = round(wrap_azimuth_deg(round(track.doa.azimuth_deg)))
                 self._out.write(f"{index},{best},{track.track_id},{azimuth_deg},{round(track.doa.elevation_deg)}\n")

@@ -1,7 +1,7 @@
 """From a class score to the probability that the class is right. Scores decide, this is only what is said of them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from appliance.types import Track
 
@@ -21,6 +21,12 @@ def confidence(score: float, calibration: tuple[float, float] | None) -> float:
     slope, offset = calibration
     held = min(max(score, _EDGE), 1.0 - _EDGE)
     return 1.0 / (1.0 + math.exp(-(slope * math.log(held / (1.0 - held)) + offset)))
+
+
+def likeliest(track: Track, classes: Sequence[str], calibration: Calibration) -> tuple[int, float]:
+    """Index of a track's most probable class, and how probable it is that this one is right."""
+    index = int(track.class_probs.argmax())
+    return index, confidence(float(track.class_probs[index]), calibration.get(classes[index]))
 
 
 def is_listed(track: Track, confidence_in_class: float) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from appliance.config import ClassPolicy, MountSettings, SiteSettings, Surface
 from appliance.dsp.stft import SAMPLE_RATE_HZ
 from appliance.events import policies_for, seeded_ulids
-from appliance.events.confidence import Calibration, confidence, is_listed
+from appliance.events.confidence import Calibration, is_listed, likeliest
 from appliance.geometry import ArrayGeometry
 from appliance.lab.world.sensors import LABEL_SAMPLES
 from appliance.pipeline import Extractor, Moment, Observer, run
@@ -161,20 +161,19 @@ class _Collector:
         for track in moment.tracks:
             if track.status != "confirmed" or not track.updated:
                 continue
-            best_class = int(track.class_probs.argmax())
-            label, score = self._classes[best_class], float(track.class_probs[best_class])
+            best_class, said = likeliest(track, self._classes, self._calibration)
             heard_frame = HeardFrame(
                 frame,
                 track.track_id,
-                label,
+                self._classes[best_class],
                 track.doa.azimuth_deg,
                 track.doa.elevation_deg,
                 float(np.sqrt(track.covariance_deg2[0][0])),
-                confidence(score, self._calibration.get(label)),
+                said,
             )
-            if score >= self._least[best_class]:
+            if track.class_probs[best_class] >= self._least[best_class]:
                 self.frames.append(heard_frame)
-            if is_listed(track, heard_frame.confidence):
+            if is_listed(track, said):
                 self.listed.append(heard_frame)
 
     def finished(self, events: Sequence[Event], stream_s: float) -> None:
