@@ -166,7 +166,7 @@ def _weighted(signals: Complex64Array, inverse: Float32Array, isotropic: Float32
 
 def _product(real: Float32Array, signals: Complex64Array) -> Complex64Array:
     """(bins, mics, mics) by (bins, mics, hops): as one of reals, which is a third of the work."""
-    product: Complex64Array = (real @ np.ascontiguousarray(signals).view(np.float32)).view(np.complex64)
+    product: Complex64Array = (real @ np.ascontiguousarray(signals, np.complex64).view(np.float32)).view(np.complex64)
     return product
 
 
