@@ -20,13 +20,15 @@ from appliance.lab.pack import CLASSES, SOUNDS
 from appliance.lab.scenes.dice import Dice
 from appliance.lab.scenes.maker import SceneSettings
 from appliance.lab.tagger.beams import BeamMaker, _relative_levels, beam_band_power
-from appliance.lab.tagger.export import export_tagger
+from appliance.lab.tagger.export import export_tagger, name_in_meta
 from appliance.lab.tagger.network import NETWORKS, TaggerCnn
 from appliance.lab.tagger.train import load_tagger, train_tagger
+from appliance.model.meta import TaggerReference
 from appliance.model.tagger import TaggerNetwork
 
 pytestmark = pytest.mark.usefixtures("small_pack")
 ears = pytest.mark.parametrize("name", list(EARS))
+_REFERENCE = TaggerReference(file="some-tagger.onnx", sha256="0")
 _SCENES = SceneSettings(folds=(1,), arrays=4, synthetic_drones=0.5, synthetic_machines=0.0, synthetic_count=2)
 
 
@@ -225,6 +227,14 @@ def test_the_file_says_where_it_comes_from(tmp_path: Path) -> None:
         training = json.loads(told["training"])
         assert {"notice", *EARS} == set(training)
         assert all({"commit", "settings", "step", "hours"} == set(training[ear]) for ear in EARS)
+
+
+def test_a_model_of_no_such_precision_is_named_and_left_as_it_is(tmp_path: Path) -> None:
+    meta = tmp_path / "some.meta.json"
+    meta.write_text('{"precision": "fp16"}', encoding="utf-8")
+    with pytest.raises(ModelError, match=r"some\.meta\.json: precision: 'fp16' is none of fp32, int8; export"):
+        name_in_meta(dict.fromkeys(("fp32", "int8"), _REFERENCE), [tmp_path / "some.onnx"])
+    assert meta.read_text(encoding="utf-8") == '{"precision": "fp16"}'
 
 
 def test_an_ear_that_is_missing_or_another_s_is_named(tmp_path: Path) -> None:

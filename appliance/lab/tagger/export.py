@@ -112,12 +112,16 @@ def _beams(scenes: Mapping[str, SceneSettings]) -> Iterator[Inputs]:
 def name_in_meta(references: Mapping[str, TaggerReference], models: Sequence[Path]) -> None:
     """Enter in the meta of models the tagger of their precision, and what they have to report beside it.
 
-    What was tuned and scored without it is taken out.
+    What was tuned and scored without it is taken out. Raises `ModelError` where a meta tells no precision that there is a tagger of.
     """
     for model in models:
         meta = model.with_suffix(".meta.json")
         document = json.loads(meta.read_text(encoding="utf-8"))
-        reference = references[document["precision"]].model_dump()
-        document |= {"tagger": reference, "detection_activity": DETECTION_ACTIVITY}
+        precision = document.get("precision")
+        if precision not in references:
+            raise ModelError(
+                f"{meta}: precision: {precision!r} is none of {', '.join(references)}; export the model again"
+            )
+        document |= {"tagger": references[precision].model_dump(), "detection_activity": DETECTION_ACTIVITY}
         document |= {"thresholds": {}, "calibration": {}, "scores": {}}
         meta.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
